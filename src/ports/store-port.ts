@@ -34,6 +34,8 @@ export interface LeaseRecord {
 }
 
 export interface StorePort {
+  /** Cheaper than getContainer: looks at the key alone. */
+  hasContainer(namespace: Namespace, id: string): boolean;
   getContainer(namespace: Namespace, id: string): ContainerRecord | undefined;
   /** In id (byte) order. */
   listContainers(namespace: Namespace): readonly ContainerRecord[];

@@ -125,6 +125,11 @@ export interface SupervisorSpec {
   readonly intensity: number;
   readonly periodMs: number;
   readonly children: readonly ChildSpec[];
+  /**
+   * `reverse` (default): children stop one after the other, the last started first. `together`: all are asked
+   * at once, for many children that do not lean on one another.
+   */
+  readonly stopOrder?: "reverse" | "together";
 }
 
 export interface ChildSpec {
@@ -193,6 +198,16 @@ export interface TapEvent {
   readonly durationUs: number | undefined;
 }
 
+/** Totals since the system began. */
+export interface SystemCounters {
+  /** Handlers and inits that threw. */
+  readonly crashes: number;
+  /** Times an actor or a supervisor was started again. */
+  readonly restarts: number;
+  /** Answers to asks that were settled already (answered twice, timed out, aborted, rejected at a crash). */
+  readonly lateReplies: number;
+}
+
 export interface ActorSystemOptions {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -211,6 +226,7 @@ export interface ActorSystem {
   lookup<M>(path: string): ActorRef<M> | undefined;
   inspect(): TreeNode;
   readonly deadLetters: { readonly count: number; recent(): readonly DeadLetter[] };
+  readonly counters: SystemCounters;
   /** Sees everything that happens; returns how to stop looking. A throwing tap is removed. */
   tap(listener: (event: TapEvent) => void): () => void;
 }

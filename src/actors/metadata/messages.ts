@@ -1,6 +1,7 @@
 /** Containers, namespaces and leases as stored. Every change is durable before its reply; its event follows the commit. */
-import type { ContainerRecord, LeaseRecord } from "../../ports/store-port.js";
+
 import type { Namespace } from "../../core/ids.js";
+import type { ContainerRecord, LeaseRecord } from "../../ports/store-port.js";
 import type { Reply } from "../kernel/types.js";
 
 type Labels = Readonly<Record<string, string>>;

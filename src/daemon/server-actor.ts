@@ -1,0 +1,65 @@
+/**
+ * A server as an actor: it listens when it starts, and closes when its supervisor stops it. A socket that
+ * cannot be had is a crash, which its supervisor tries again a few times and then hands upwards.
+ */
+
+import type { Behavior } from "../actors/kernel/types.js";
+import type { Outcome } from "../core/outcome.js";
+
+export interface DaemonServer {
+  listen(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type ServerMessage =
+  | { readonly kind: "listening"; readonly outcome: Outcome<void> }
+  | { readonly kind: "closed"; readonly outcome: Outcome<void> };
+
+export interface ServerActorOptions {
+  readonly name: string;
+  /** A new server for each incarnation. */
+  readonly create: () => DaemonServer;
+  readonly onListening: () => void;
+  readonly listenTimeoutMs: number;
+}
+
+export interface ServerState {
+  readonly phase: "opening" | "serving" | "closing";
+  readonly server: DaemonServer;
+}
+
+export function createServerBehavior(options: ServerActorOptions): Behavior<ServerState, ServerMessage> {
+  return {
+    kind: `server-${options.name}`,
+    phaseOf: (state) => state.phase,
+    init(ctx) {
+      const server = options.create();
+      ctx.perform(
+        (signal) => server.listen(signal),
+        (outcome) => ({ kind: "listening", outcome }),
+        { deadlineMs: options.listenTimeoutMs },
+      );
+      return { phase: "opening", server };
+    },
+    handle(state, message, ctx) {
+      if (message.kind === "closed") {
+        ctx.stop();
+        return state;
+      }
+      if (!message.outcome.ok) throw message.outcome.error;
+      options.onListening();
+      return { ...state, phase: "serving" };
+    },
+    stopping(state, ctx) {
+      ctx.perform(
+        () => state.server.close(),
+        (outcome) => ({ kind: "closed", outcome }),
+      );
+      return { ...state, phase: "closing" };
+    },
+    terminated(state) {
+      // After a crash nobody else would close it; closing twice is harmless.
+      void state.server.close().catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,251 @@
+/** Shims in memory: they keep tasks, send the events a real shim sends, and fail or hang when a test says so. */
+import { DaemonError, notFound, unavailable, unknownError } from "../../src/core/errors.js";
+import { type Exit, instantFromMs, zeroInstant } from "../../src/core/exit.js";
+import type { ContainerId, ShimId, TaskKey } from "../../src/core/ids.js";
+import type { Envelope } from "../../src/ports/event-sink.js";
+import type { ShimConnection, ShimLauncher, ShimRequest } from "../../src/ports/shim-launcher-port.js";
+import type { ProcessState, Stdio } from "../../src/ports/shim-port.js";
+import { packAny } from "../../src/wire/any.js";
+import * as pb from "../../src/wire/gen/containerd/events/events.js";
+import { toTimestamp } from "../../src/wire/timestamp.js";
+
+interface FakeProcess {
+  pid: number;
+  status: ProcessState["status"];
+  stdio: Stdio;
+  exit: Exit | undefined;
+}
+
+export type Operation = "create" | "start" | "delete" | "kill" | "exec" | "pause" | "resume" | "open";
+
+export class FakeShims {
+  readonly running = new Map<ShimId, FakeShim>();
+  readonly forgotten: ShimId[] = [];
+  readonly cleaned: string[] = [];
+  readonly calls: string[] = [];
+  /** Called before each operation; may throw, or return a promise to hang on. */
+  before: (operation: Operation, id: string) => void | Promise<void> = () => undefined;
+  /** Called once a process runs, before its start is answered. */
+  afterStart: (id: string) => void = () => undefined;
+  /** Where events go; the world connects it to the directory. */
+  deliver: (key: TaskKey, envelope: Envelope) => void = () => undefined;
+  left: ShimRequest[] = [];
+  cleanUpFails = false;
+  nextPid = 100;
+
+  readonly launcher: ShimLauncher = {
+    resolve: (runtime) => {
+      if (runtime.includes("nosuch")) throw unknownError(`failed to start shim: ${runtime}`);
+      return { builtIn: true };
+    },
+    open: async (request) => {
+      await this.before("open", request.shimId);
+      const existing = this.running.get(request.shimId);
+      if (existing !== undefined) return existing.connection;
+      if (this.left.includes(request)) throw unavailable("dead");
+      const shim = new FakeShim(this, request);
+      this.running.set(request.shimId, shim);
+      return shim.connection;
+    },
+    leftovers: () => this.left,
+    forget: async (shimId) => {
+      this.forgotten.push(shimId);
+    },
+    cleanUpTask: async (key) => {
+      if (this.cleanUpFails) throw unknownError("runtime delete failed");
+      this.cleaned.push(`${key.namespace}/${key.id}`);
+      return { pid: 77 };
+    },
+  };
+}
+
+export class FakeShim {
+  readonly tasks = new Map<string, Map<string, FakeProcess>>();
+  readonly connection: ShimConnection;
+  readonly #shims: FakeShims;
+  readonly #request: ShimRequest;
+  #close!: () => void;
+  connected = true;
+
+  constructor(shims: FakeShims, request: ShimRequest) {
+    this.#shims = shims;
+    this.#request = request;
+    const self = this;
+    const closed = new Promise<void>((resolve) => {
+      this.#close = resolve;
+    });
+    const step = async (operation: Operation, id: string): Promise<void> => {
+      shims.calls.push(`${operation} ${id}`);
+      await shims.before(operation, id);
+      if (!self.connected) throw unavailable("ttrpc: closed");
+    };
+    const find = (id: string, execId: string): FakeProcess => {
+      const processes = self.tasks.get(id);
+      if (processes === undefined) throw notFound("container not created");
+      const process = processes.get(execId);
+      if (process === undefined) throw notFound(`process does not exist ${execId}`);
+      return process;
+    };
+    this.connection = {
+      shimId: request.shimId,
+      namespace: request.namespace,
+      pid: 1,
+      closed,
+      get connected() {
+        return self.connected;
+      },
+      async create(task) {
+        await step("create", task.id);
+        const pid = shims.nextPid++;
+        self.tasks.set(
+          task.id,
+          new Map([["", { pid, status: "created", stdio: task.stdio, exit: undefined }]]),
+        );
+        self.#send(
+          task.id,
+          "/tasks/create",
+          "TaskCreate",
+          pb.TaskCreate.encode(pb.TaskCreate.fromPartial({ containerId: task.id, pid })).finish(),
+        );
+        return { pid };
+      },
+      async start(id, execId) {
+        await step("start", `${id}${execId}`);
+        const process = find(id, execId);
+        if (process.status !== "created") throw unknownError(`cannot start a ${process.status} process`);
+        if (execId !== "") process.pid = shims.nextPid++;
+        process.status = "running";
+        const { pid } = process;
+        if (execId === "")
+          self.#send(id, "/tasks/start", "TaskStart", pb.TaskStart.encode({ containerId: id, pid }).finish());
+        else
+          self.#send(
+            id,
+            "/tasks/exec-started",
+            "TaskExecStarted",
+            pb.TaskExecStarted.encode({ containerId: id, execId, pid }).finish(),
+          );
+        shims.afterStart(id);
+        return { pid };
+      },
+      async delete(id, execId) {
+        await step("delete", `${id}${execId}`);
+        const process = find(id, execId);
+        if (process.status === "running" || process.status === "paused")
+          throw unknownError(`cannot delete a ${process.status} process`);
+        const exit = process.exit ?? { pid: process.pid, exitStatus: 0, exitedAt: zeroInstant };
+        if (execId !== "") {
+          self.tasks.get(id)?.delete(execId);
+          return exit;
+        }
+        if (process.exit === undefined) self.exit(id, "", 137);
+        self.tasks.delete(id);
+        self.#send(
+          id,
+          "/tasks/delete",
+          "TaskDelete",
+          pb.TaskDelete.encode({
+            containerId: id,
+            id: "",
+            ...exit,
+            exitedAt: toTimestamp(exit.exitedAt),
+          }).finish(),
+        );
+        return exit;
+      },
+      state: async (id, execId) => self.#state(id, find(id, execId)),
+      async kill(id, execId, signalNumber) {
+        await step("kill", id);
+        const process = find(id, execId);
+        if (process.exit !== undefined) throw notFound("process already finished");
+        self.exit(id, execId, 128 + signalNumber);
+      },
+      async exec(id, execId, stdio) {
+        await step("exec", `${id}${execId}`);
+        find(id, "");
+        const processes = self.tasks.get(id);
+        if (processes?.has(execId)) throw new DaemonError("already-exists", `id ${execId}`);
+        processes?.set(execId, { pid: 0, status: "created", stdio, exit: undefined });
+        self.#send(
+          id,
+          "/tasks/exec-added",
+          "TaskExecAdded",
+          pb.TaskExecAdded.encode({ containerId: id, execId }).finish(),
+        );
+      },
+      resizePty: async () => undefined,
+      closeIo: async () => undefined,
+      async pause(id) {
+        await step("pause", id);
+        find(id, "").status = "paused";
+      },
+      async resume(id) {
+        await step("resume", id);
+        find(id, "").status = "running";
+      },
+      pids: async (id) => [{ pid: find(id, "").pid, info: undefined }],
+      update: async () => undefined,
+      stats: async () => ({ typeUrl: "t", value: new Uint8Array() }),
+      checkpoint: async () => undefined,
+      tasks: async () =>
+        [...self.tasks].map(([id, processes]) => ({
+          id: id as ContainerId,
+          bundle: `/b/${id}`,
+          processes: [...processes].map(([execId, process]) => ({ execId, state: self.#state(id, process) })),
+        })),
+      task: async (id, signal) => (await self.connection.tasks(signal)).find((task) => task.id === id),
+      ping: async () => undefined,
+      async shutdown() {
+        self.die();
+      },
+    };
+  }
+
+  /** A process ends: recorded and sent. */
+  exit(id: string, execId: string, exitStatus: number): void {
+    const process = this.tasks.get(id)?.get(execId);
+    if (process === undefined || process.exit !== undefined) return;
+    process.status = "stopped";
+    process.exit = { pid: process.pid, exitStatus, exitedAt: instantFromMs(1_700_000_000_000) };
+    const message = {
+      containerId: id,
+      id: execId === "" ? id : execId,
+      pid: process.pid,
+      exitStatus,
+      exitedAt: toTimestamp(process.exit.exitedAt),
+    };
+    this.#send(id, "/tasks/exit", "TaskExit", pb.TaskExit.encode(message).finish());
+  }
+
+  /** kill -9 of the shim. */
+  die(): void {
+    this.connected = false;
+    this.#shims.running.delete(this.#request.shimId);
+    this.#close();
+  }
+
+  #state(id: string, process: FakeProcess): ProcessState {
+    return {
+      id,
+      bundle: `/b/${id}`,
+      pid: process.pid,
+      status: process.status,
+      stdio: process.stdio,
+      exitStatus: process.exit?.exitStatus ?? 0,
+      exitedAt: process.exit?.exitedAt ?? zeroInstant,
+    };
+  }
+
+  #send(id: string, topic: string, name: string, value: Uint8Array): void {
+    const { namespace } = this.#request;
+    const event = packAny(
+      `containerd.events.${name}`,
+      { encode: () => ({ finish: () => value }) },
+      undefined,
+    );
+    this.#shims.deliver(
+      { namespace, id: id as ContainerId },
+      { timestamp: instantFromMs(1_700_000_000_000), namespace, topic, event },
+    );
+  }
+}
