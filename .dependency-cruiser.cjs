@@ -9,7 +9,7 @@ const rooms = {
   "actors/kernel": ["core"],
   actors: ["actors", "ports", "core"],
   api: ["wire", "ports", "core"],
-  store: ["ports", "wire", "core"],
+  store: ["native", "ports", "wire", "core"],
   runtime: ["native", "wire", "core"],
   workers: ["native", "runtime", "ports", "wire", "core"],
   shim: ["runtime", "native", "workers", "actors/kernel", "ports", "wire", "core"],

@@ -3,6 +3,7 @@
  * namespace header, turns cancellation and deadline into one signal, and catches everything: grpc-js does not
  * await handlers, so a bare async one that threw would leave its client waiting.
  */
+import { setMaxListeners } from "node:events";
 import type { handleServerStreamingCall, handleUnaryCall, Metadata } from "@grpc/grpc-js";
 import { cancelled, DaemonError, deadlineExceeded, failedPrecondition, unavailable } from "../core/errors.js";
 import { type Namespace, parseNamespace } from "../core/ids.js";
@@ -98,6 +99,8 @@ export function createCallWrappers({ log, tracker, observe }: CallWrapperOptions
     const startedAt = performance.now();
     const path = call.getPath();
     const controller = new AbortController();
+    // Tasks.List asks many actors under one signal; Node would warn of a leak at eleven.
+    setMaxListeners(0, controller.signal);
     const finish = tracker.begin(options.subscription === true);
     let status: CallStatus | undefined;
     let settled = false;

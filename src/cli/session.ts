@@ -11,7 +11,7 @@ import type { FifoPaths, FifoSet } from "../client/fifo-set.js";
 import { DaemonError, toDaemonError } from "../core/errors.js";
 import type { CliContext } from "./context.js";
 import type { RoutedSignal } from "./signal-router.js";
-import { DetachFilter, onResize, rawMode, windowSize } from "./terminal.js";
+import { DetachFilter, isTerminal, onResize, rawMode, windowSize } from "./terminal.js";
 
 export interface SessionOptions {
   readonly id: string;
@@ -50,8 +50,6 @@ export async function runSession(
   const target = { containerId: id, execId };
   const output = fifos === undefined ? [] : copyOutput(ctx, fifos, options.terminal);
   await options.create(fifos?.paths ?? noFifos);
-  await options.start();
-  fifos?.peerIsThere();
 
   const ended = new AbortController();
   let detach: () => void = () => {};
@@ -60,9 +58,12 @@ export async function runSession(
   });
   const undo: Array<() => void> = [];
   try {
+    // Before the first output, which must not be translated; after Create, so that ctrl-C can still end a slow one.
+    if (options.terminal && options.stdin) undo.push(await rawMode(ctx.stdio));
+    await options.start();
+    fifos?.peerIsThere();
     undo.push(ctx.signals.take(forwarder(ctx, client, target)));
     if (options.terminal) {
-      if (options.stdin) undo.push(rawMode(ctx.stdio));
       const resize = (size: { width: number; height: number }): void => {
         // The process may be gone already; its exit is what gets reported.
         client.tasks.resizePty({ ...target, ...size }, { signal: ended.signal }).catch(() => {});
@@ -114,6 +115,7 @@ async function drained(ctx: CliContext, outputs: readonly Output[]): Promise<voi
   for (;;) {
     const outcome = await Promise.race([all, sleep(100, "waiting" as const)]);
     if (outcome === "ended") return;
+    if (ctx.stdio.stdout.destroyed) return;
     // A slow reader of ours is not silence: the rest is still on its way to it.
     if (ctx.stdio.stdout.writableNeedDrain || ctx.stdio.stderr.writableNeedDrain) continue;
     const quietSince = Math.max(exitSeenAt, ...outputs.map((output) => output.lastByteAt));
@@ -130,13 +132,16 @@ async function copyInput(
   detach: () => void,
 ): Promise<void> {
   const sink = await fifos.openStdin(signal);
-  const isTerminal = options.terminal && "isTTY" in ctx.stdio.stdin && ctx.stdio.stdin.isTTY === true;
-  const filter = isTerminal
-    ? new DetachFilter(detach)
-    : options.terminal
-      ? new EofKey()
-      : new Transform(passOn);
-  await pipeline(ctx.stdio.stdin, filter, sink, { signal });
+  const filter =
+    options.terminal && isTerminal(ctx.stdio)
+      ? new DetachFilter(detach)
+      : options.terminal
+        ? new EofKey()
+        : new Transform(passOn);
+  // A terminal stays open when our input ends: its end reaches the process as a key, and closing the FIFO would
+  // make the shim hang up the pty under it.
+  await pipeline(ctx.stdio.stdin, filter, sink, { signal, end: !options.terminal });
+  if (options.terminal) return;
   await client.tasks
     .closeIo({ containerId: options.id, execId: options.execId, stdin: true }, { signal })
     .catch((error) => {

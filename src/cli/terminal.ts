@@ -27,21 +27,24 @@ export function onResize(stdio: Stdio, changed: (size: WindowSize) => void): () 
   return () => stdout.off("resize", listener);
 }
 
+/** True when our stdin is a terminal. */
+export const isTerminal = (stdio: Stdio): boolean => stdio.stdin instanceof ReadStream && stdio.stdin.isTTY;
+
 /**
  * Puts the terminal behind stdin into raw mode; the returned function restores it and may be called twice.
  * Also restored when the process exits in any way that runs its exit handlers. Without a terminal nothing happens.
  */
-export function rawMode(stdio: Stdio): () => void {
-  const { stdin } = stdio;
-  if (!(stdin instanceof ReadStream) || !stdin.isTTY) return () => {};
-  stdin.setRawMode(true);
+export async function rawMode(stdio: Stdio): Promise<() => void> {
+  if (!isTerminal(stdio)) return () => {};
+  const { makeRaw } = await import("../client/raw-terminal.js");
+  const unmake = makeRaw((stdio.stdin as ReadStream & { readonly fd: number }).fd);
   let done = false;
   const restore = (): void => {
     if (done) return;
     done = true;
     process.off("exit", restore);
     try {
-      stdin.setRawMode(false);
+      unmake();
     } catch {
       // The terminal is gone (its window was closed): there is nothing left to restore.
     }

@@ -3,8 +3,7 @@
  * that runc keeps. Whatever is not exactly the plain case goes to the runtime instead: poststop hooks, systemd
  * cgroups, a shared pid namespace (other processes may live), resctrl, rootless, or an init that is alive.
  */
-import { existsSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { hasCode } from "../native/libc.js";
 import { processStat } from "../native/process.js";
@@ -52,9 +51,8 @@ export async function quickDelete(root: string, id: string): Promise<boolean> {
   const cgroups = deletableCgroups(join(directory, "state.json"), id);
   if (cgroups === undefined) return false;
   for (const path of cgroups) if (!(await removeCgroup(path))) return false;
-  // state.json goes last of what a crash could leave: without it nobody would know the cgroups, with it a
-  // second attempt, ours or the runtime's, simply finishes.
-  await rm(directory, { recursive: true, force: true });
+  // After the cgroups: while state.json is there, a second attempt, ours or the runtime's, simply finishes.
+  rmSync(directory, { recursive: true, force: true });
   return true;
 }
 

@@ -37,6 +37,11 @@ export function readExitRecord(bundle: string, execId: string): Exit | undefined
   return { pid, exitStatus, exitedAt: { seconds: BigInt(seconds), nanos } };
 }
 
-/** Forgets an exec's record; fine when there is none. */
-export const removeExitRecord = (bundle: string, execId: string): void =>
+/** Where the runtime writes an exec's pid. Not `<id>.pid`: an exec may be called init. */
+export const execPidPath = (bundle: string, execId: string): string => join(bundle, `exec-${execId}.pid`);
+
+/** Removes what an exec left in the bundle; fine when there is nothing. */
+export function removeExecFiles(bundle: string, execId: string): void {
   rmSync(exitRecordPath(bundle, execId), { force: true });
+  rmSync(execPidPath(bundle, execId), { force: true });
+}

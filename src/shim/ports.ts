@@ -68,6 +68,8 @@ export interface ContainerRuntime {
   exec(execId: ExecId, process: Uint8Array, streams: ProcessStreams): Promise<number>;
   /** False when there is no such process; throws for a signal that does not exist. */
   signal(pid: number, signalNumber: number): boolean;
+  /** As `signal`, to init by the way that this runtime needs. Rejects a DaemonError when the runtime refused. */
+  signalInit(pid: number, signalNumber: number): Promise<boolean>;
   signalAll(signalNumber: number): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;

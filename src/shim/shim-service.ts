@@ -1,18 +1,22 @@
 /** berth.shim.v1.Shim: what berthd asks of its own shim to adopt and to watch it. */
 import { readdirSync } from "node:fs";
-import * as pb from "../wire/gen/berth/shim/v1/shim.js";
-import { type TtrpcRegistration, ttrpcMethod } from "../wire/ttrpc/method.js";
+import type { StatsResponse } from "../wire/gen/berth/shim/v1/shim.js";
+import { shimMethods } from "../wire/task-methods.js";
+import type { TtrpcRegistration } from "../wire/ttrpc/method.js";
 import type { EventSpool } from "./event-spool.js";
 import { stateResponse } from "./task-service.js";
 import type { TaskTable } from "./task-table.js";
 
-export const shimServiceName = "berth.shim.v1.Shim";
-
-export const shimMethods = {
-  ping: ttrpcMethod(shimServiceName, "Ping", pb.PingRequest, pb.PingResponse),
-  list: ttrpcMethod(shimServiceName, "List", pb.ListRequest, pb.ListResponse),
-  stats: ttrpcMethod(shimServiceName, "Stats", pb.StatsRequest, pb.StatsResponse),
-};
+export type AdapterStats = Pick<
+  StatsResponse,
+  | "stdioProcesses"
+  | "pumpThreads"
+  | "pumpStreams"
+  | "pumpThreadDeaths"
+  | "streamTotals"
+  | "reaped"
+  | "parkedExits"
+>;
 
 export interface ShimServiceOptions {
   readonly shimId: string;
@@ -21,8 +25,8 @@ export interface ShimServiceOptions {
   readonly tasks: TaskTable;
   readonly spool: EventSpool;
   readonly connectionCount: () => number;
-  /** What the streams have moved so far. */
-  readonly ledgers: () => readonly pb.StreamLedger[];
+  /** The part of Stats that the adapters know. */
+  readonly adapterStats: () => AdapterStats;
 }
 
 export function shimService(options: ShimServiceOptions): TtrpcRegistration[] {
@@ -50,7 +54,7 @@ export function shimService(options: ShimServiceOptions): TtrpcRegistration[] {
       spoolAcknowledgedSequence: BigInt(spool.acknowledgedSequence),
       daemonConnections: options.connectionCount(),
       uptimeMs: BigInt(Math.round(process.uptime() * 1000)),
-      streams: [...options.ledgers()],
+      ...options.adapterStats(),
     })),
   ];
 }

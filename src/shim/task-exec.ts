@@ -16,7 +16,7 @@ import {
   isExecPending,
   signallableExec,
 } from "./exec-process.js";
-import { removeExitRecord, writeExitRecord } from "./exit-record.js";
+import { removeExecFiles, writeExitRecord } from "./exit-record.js";
 import { type Ended, ExitWaiters } from "./exit-waiters.js";
 import { visibleExit } from "./init-process.js";
 import { OperationLane } from "./operation-lane.js";
@@ -123,7 +123,7 @@ export class TaskExec {
       for (const { what, error: err } of await undo.release()) {
         log.warn({ what, err, execId: this.id }, "failed exec is not fully undone");
       }
-      removeExitRecord(identity.bundle, this.id);
+      removeExecFiles(identity.bundle, this.id);
       throw error;
     }
   }
@@ -210,7 +210,7 @@ export class TaskExec {
   async dispose(): Promise<void> {
     await this.#streams?.close();
     this.#streams = undefined;
-    removeExitRecord(this.#context.identity.bundle, this.id);
+    removeExecFiles(this.#context.identity.bundle, this.id);
   }
 
   #enter(state: ExecState): void {

@@ -2,17 +2,16 @@
 import { invalidArgument } from "../core/errors.js";
 import { type ContainerId, parseContainerId, parseExecId } from "../core/ids.js";
 import type { ProcessState, ProcessStatus, TaskCreation } from "../ports/shim-port.js";
+import { processDocument } from "../runtime/spec.js";
 import { ProcessDetails } from "../wire/gen/containerd/runc/v1/runc.js";
-import * as pb from "../wire/gen/containerd/task/v2/task.js";
+import type * as pb from "../wire/gen/containerd/task/v2/task.js";
 import { Status } from "../wire/gen/containerd/v1/types/types.js";
 import type { Any } from "../wire/gen/google/protobuf/any.js";
-import { Empty } from "../wire/gen/google/protobuf/empty.js";
-import { type Codec, type TtrpcRegistration, ttrpcMethod } from "../wire/ttrpc/method.js";
-import type { TtrpcCall } from "../wire/ttrpc/server.js";
+import type { Empty } from "../wire/gen/google/protobuf/empty.js";
+import { taskMethods } from "../wire/task-methods.js";
+import type { TtrpcRegistration } from "../wire/ttrpc/method.js";
 import type { Task } from "./task.js";
 import type { TaskTable } from "./task-table.js";
-
-export const taskServiceName = "containerd.task.v2.Task";
 
 export interface TaskServiceOptions {
   readonly tasks: TaskTable;
@@ -38,85 +37,70 @@ export function stateResponse(state: ProcessState, execId: string): pb.StateResp
 }
 
 export function taskService({ tasks, version, make, onShutdown }: TaskServiceOptions): TtrpcRegistration[] {
-  const on = <Request, Response>(
-    method: string,
-    request: Codec<Request>,
-    response: Codec<Response>,
-    handle: (request: Request, call: TtrpcCall) => Promise<Response>,
-  ): TtrpcRegistration => ttrpcMethod(taskServiceName, method, request, response).handledBy(handle);
   const empty: Empty = {};
 
   return [
-    on("Create", pb.CreateTaskRequest, pb.CreateTaskResponse, async (request) => {
+    taskMethods.create.handledBy(async (request) => {
       const creation = creationOf(request);
       const task = await tasks.create(creation.id, () => make(creation));
       return { pid: task.pid };
     }),
-    on("Start", pb.StartRequest, pb.StartResponse, async ({ id, execId }) => ({
+    taskMethods.start.handledBy(async ({ id, execId }) => ({
       pid: await tasks.get(id).start(execId),
     })),
-    on("Delete", pb.DeleteRequest, pb.DeleteResponse, ({ id, execId }) => tasks.delete(id, execId)),
-    on("State", pb.StateRequest, pb.StateResponse, async ({ id, execId }) =>
-      stateResponse(tasks.get(id).state(execId), execId),
-    ),
-    on("Kill", pb.KillRequest, Empty, async ({ id, execId, signal, all }) => {
+    taskMethods.delete.handledBy(({ id, execId }) => tasks.delete(id, execId)),
+    taskMethods.state.handledBy(async ({ id, execId }) => stateResponse(tasks.get(id).state(execId), execId)),
+    taskMethods.kill.handledBy(async ({ id, execId, signal, all }) => {
       await tasks.get(id).kill(execId, signal, all);
       return empty;
     }),
-    on(
-      "Exec",
-      pb.ExecProcessRequest,
-      Empty,
-      async ({ id, execId, spec, terminal, stdin, stdout, stderr }) => {
-        const task = tasks.get(id);
-        const process = anyValue(spec, "exec spec");
-        task.exec(parseExecId(execId), process, { stdin, stdout, stderr, terminal });
-        return empty;
-      },
-    ),
-    on("ResizePty", pb.ResizePtyRequest, Empty, async ({ id, execId, width, height }) => {
+    taskMethods.exec.handledBy(async ({ id, execId, spec, terminal, stdin, stdout, stderr }) => {
+      const task = tasks.get(id);
+      const process = processDocument(anyValue(spec, "exec spec"), terminal);
+      task.exec(parseExecId(execId), process, { stdin, stdout, stderr, terminal });
+      return empty;
+    }),
+    taskMethods.resizePty.handledBy(async ({ id, execId, width, height }) => {
       // The kernel's winsize holds 16 bits; containerd cuts off the rest.
       tasks.get(id).resize(execId, width & 0xffff, height & 0xffff);
       return empty;
     }),
-    on("CloseIO", pb.CloseIORequest, Empty, async ({ id, execId, stdin }) => {
+    taskMethods.closeIo.handledBy(async ({ id, execId, stdin }) => {
       const task = tasks.get(id);
       if (stdin) task.closeStdin(execId);
       return empty;
     }),
-    on("Pause", pb.PauseRequest, Empty, async ({ id }) => {
+    taskMethods.pause.handledBy(async ({ id }) => {
       await tasks.get(id).pause();
       return empty;
     }),
-    on("Resume", pb.ResumeRequest, Empty, async ({ id }) => {
+    taskMethods.resume.handledBy(async ({ id }) => {
       await tasks.get(id).resume();
       return empty;
     }),
-    on("Pids", pb.PidsRequest, pb.PidsResponse, async ({ id }) => ({
+    taskMethods.pids.handledBy(async ({ id }) => ({
       processes: (await tasks.get(id).pids()).map(({ pid, execId }) => ({ pid, info: processInfo(execId) })),
     })),
-    on("Update", pb.UpdateTaskRequest, Empty, async ({ id, resources }) => {
+    taskMethods.update.handledBy(async ({ id, resources }) => {
       await tasks.get(id).update(anyValue(resources, "resources"));
       return empty;
     }),
-    on("Stats", pb.StatsRequest, pb.StatsResponse, async ({ id }) => {
+    taskMethods.stats.handledBy(async ({ id }) => {
       const { typeUrl, value } = await tasks.get(id).stats();
       return { stats: { typeUrl, value: Buffer.from(value) } };
     }),
-    on("Checkpoint", pb.CheckpointTaskRequest, Empty, async ({ id, path, options }) => {
+    taskMethods.checkpoint.handledBy(async ({ id, path, options }) => {
       await tasks.get(id).checkpoint({ path, options });
       return empty;
     }),
-    on("Wait", pb.WaitRequest, pb.WaitResponse, ({ id, execId }, call) =>
-      tasks.get(id).wait(execId, call.signal),
-    ),
+    taskMethods.wait.handledBy(({ id, execId }, call) => tasks.get(id).wait(execId, call.signal)),
     // As containerd: also answered for an id that is unknown, which tells that the shim lives.
-    on("Connect", pb.ConnectRequest, pb.ConnectResponse, async ({ id }) => ({
+    taskMethods.connect.handledBy(async ({ id }) => ({
       shimPid: process.pid,
       taskPid: tasks.find(id)?.pid ?? 0,
       version,
     })),
-    on("Shutdown", pb.ShutdownRequest, Empty, async () => {
+    taskMethods.shutdown.handledBy(async () => {
       if (tasks.size === 0) onShutdown();
       return empty;
     }),

@@ -2,7 +2,7 @@
  * One task: its init process, its execs, and the order in which their lives are told. Operations on init run
  * one at a time; signals, queries and exits never wait behind them. The rules are in `init-process.ts`.
  */
-import { alreadyExists, failedPrecondition, notFound, unknownError } from "../core/errors.js";
+import { alreadyExists, DaemonError, failedPrecondition, notFound, unknownError } from "../core/errors.js";
 import { type Exit, zeroInstant } from "../core/exit.js";
 import type { ExecId } from "../core/ids.js";
 import type { ProcessState, ProcessStatus, Stdio } from "../ports/shim-port.js";
@@ -26,7 +26,6 @@ import { settledWithin, type TaskContext } from "./task-context.js";
 import { TaskExec } from "./task-exec.js";
 
 const SIGKILL = 9;
-const highestSignal = 64;
 
 /** What runc 1.1 and containerd make of a signal that does not exist. */
 const invalidSignalText =
@@ -189,12 +188,11 @@ export class Task {
       return;
     }
     const pid = signallableInit(this.#state);
-    if (signalNumber > highestSignal) throw unknownError(invalidSignalText);
     let delivered: boolean;
     try {
-      delivered = runtime.signal(pid, signalNumber);
+      delivered = await runtime.signalInit(pid, signalNumber);
     } catch (error) {
-      throw unknownError(invalidSignalText, { cause: error });
+      throw error instanceof DaemonError ? error : unknownError(invalidSignalText, { cause: error });
     }
     if (!delivered) throw notFound("process already finished");
     // A frozen process dies only when it is thawed; runc does this for SIGKILL, and for SIGKILL alone.

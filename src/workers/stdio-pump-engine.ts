@@ -10,15 +10,12 @@ import { hasCode, SystemError } from "../native/libc.js";
 import { splice } from "../native/splice.js";
 import { ledgerDropped, ledgerMoved, type PumpEnd, type PumpStream } from "./stdio-pump-protocol.js";
 
-/** What one splice moves at most: a pipe of the size that the shim asks for. */
-const spliceBytes = 1024 * 1024;
-/** Less than this in one go means that the source was (nearly) empty: asking again would only get EAGAIN. */
-const smallBytes = 16 * 1024;
 /** Splices for one stream before the others get their turn. */
 const roundsPerTurn = 4;
-/** What a copied stream reads at once; a pipe that polls writable has room for a page. */
-const fileChunkBytes = 64 * 1024;
-const pipeChunkBytes = 4096;
+/** The buffer of copied streams. */
+const bufferBytes = 64 * 1024;
+/** A pipe that polls writable has room for a page: what is read for it must not be more. */
+const pageBytes = 4096;
 /** How long a stream rests whose sink said no without saying when to come back (disk full, a busy tty). */
 const restMs = 100;
 const shortRestMs = 2;
@@ -31,7 +28,7 @@ interface Stream {
   readonly source: number;
   readonly sink: number;
   readonly ledger: Float64Array;
-  readonly chunkBytes: number;
+  chunkBytes: number;
   copied: boolean;
   untilEmpty: boolean;
   /** Which descriptor epoll watches; "resting" streams have none and a time to try again. */
@@ -65,8 +62,7 @@ export class PumpEngine {
       source: spec.source,
       sink: spec.sink,
       ledger: new Float64Array(spec.ledger),
-      // Files take any amount; a stream that turns out to need copying has a pipe or terminal as its sink.
-      chunkBytes: spec.copied ? fileChunkBytes : pipeChunkBytes,
+      chunkBytes: spec.copied ? Math.min(spec.chunkBytes, bufferBytes) : spec.chunkBytes,
       copied: spec.copied,
       untilEmpty: spec.untilEmpty,
       waitsFor: "resting",
@@ -132,7 +128,8 @@ export class PumpEngine {
         return;
       }
       stream.ledger[ledgerMoved] = (stream.ledger[ledgerMoved] ?? 0) + moved;
-      if (moved < smallBytes && !stream.untilEmpty) return;
+      // Much less than asked for: the source was empty, or nearly; asking again would only get EAGAIN.
+      if (moved < stream.chunkBytes / 4 && !stream.untilEmpty) return;
     }
     // Epoll is level-triggered: what is left announces itself again, after the other streams' turn. An ending
     // stream may just have become empty, which nothing would announce.
@@ -143,11 +140,12 @@ export class PumpEngine {
   #transfer(stream: Stream): number | undefined {
     if (stream.copied) return this.#copy(stream);
     try {
-      return splice(stream.source, stream.sink, spliceBytes);
+      return splice(stream.source, stream.sink, stream.chunkBytes);
     } catch (error) {
       // Some pairs of files cannot be spliced (older kernels: terminals).
       if (!hasCode(error, "EINVAL")) throw error;
       stream.copied = true;
+      stream.chunkBytes = pageBytes;
       return this.#copy(stream);
     }
   }
@@ -157,7 +155,7 @@ export class PumpEngine {
       // Reading only what the sink can take keeps bytes in the pipe, where a thread's death cannot lose them.
       const room = pollFd(stream.sink, POLLOUT);
       if ((room & POLLOUT) === 0) return undefined;
-      this.#chunk ??= Buffer.allocUnsafeSlow(fileChunkBytes);
+      this.#chunk ??= Buffer.allocUnsafeSlow(bufferBytes);
       const count = readFd(stream.source, this.#chunk.subarray(0, stream.chunkBytes));
       if (count === undefined || count === 0) return count;
       return this.#give(stream, this.#chunk.subarray(0, count));

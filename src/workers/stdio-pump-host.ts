@@ -21,6 +21,8 @@ const restartPeriodMs = 10_000;
 /** A thread answers between two transfers, so in milliseconds; starting one takes about 100 ms. */
 const answerTimeoutMs = 15_000;
 const stopTimeoutMs = 5_000;
+/** The size that the shim asks for its pipes. */
+const pipeBytes = 1024 * 1024;
 /** A bound against a caller's leak, far above what one shim's descriptors allow. */
 const maxStreams = 16_384;
 
@@ -29,6 +31,7 @@ export interface PumpSpec {
   readonly sink: number;
   /** See PumpStream. */
   readonly copied?: boolean;
+  readonly chunkBytes?: number;
 }
 
 /** One stream in flight. Its descriptors may be closed after `ended` or `detach()` has resolved, not before. */
@@ -149,6 +152,7 @@ export class PumpHost {
         source: spec.source,
         sink: spec.sink,
         copied: spec.copied ?? false,
+        chunkBytes: spec.chunkBytes ?? pipeBytes,
         ledger: shared,
         untilEmpty: false,
       },
@@ -247,6 +251,8 @@ export class PumpHost {
     const entry = slot.entries.get(report.id);
     if (entry === undefined) return;
     slot.entries.delete(report.id);
+    // A short stream's end overtakes the answer to its `add`.
+    entry.accept();
     entry.settle(report.end);
   }
 

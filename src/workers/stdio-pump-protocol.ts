@@ -14,6 +14,8 @@ export interface PumpStream {
   readonly sink: number;
   /** The sink cannot be spliced to (a file open for appending): bytes pass through a buffer. */
   readonly copied: boolean;
+  /** What is asked of the source at once. A splice from anything but a pipe allocates this much each time. */
+  readonly chunkBytes: number;
   /** Float64 cells, see the `ledger…` indices; shared, so that a thread's death loses no count. */
   readonly ledger: SharedArrayBuffer;
   /** End as soon as the source is found empty, although it could still get more. */

@@ -37,7 +37,7 @@ const scenarios: readonly Scenario[] = [
     run: async (side) => {
       await run(side, "missing", "/no/such/binary");
       await idIsFree(side, "missing");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

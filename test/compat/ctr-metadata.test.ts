@@ -63,7 +63,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["namespaces", "rm", name]);
       await row();
       await side.ctr(["namespaces", "rm", name]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -74,7 +74,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["namespaces", "rm", side.namespace]);
       await side.ctr(["container", "rm", "held"]);
       await side.ctr(["namespaces", "rm", side.namespace]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -105,7 +105,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["containers", "rm", "one"]);
       await side.ctr(["containers", "ls", "-q"]);
       await side.ctr(["containers", "rm", "two", "nosuch"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

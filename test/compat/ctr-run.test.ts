@@ -27,7 +27,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["container", "ls"], { table: true });
       await side.ctr(["task", "ls"], { table: true });
       await side.ctr(["container", "rm", "kept"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -37,7 +37,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["run", "--rm", "--rootfs", side.rootfs, "gone", "/bin/echo", "hello"]);
       await side.ctr(["container", "ls", "-q"]);
       await side.event("/containers/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -94,7 +94,7 @@ const scenarios: readonly Scenario[] = [
       });
       await side.ctr(["run", "--rm", "--config", config, "configured"]);
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -109,7 +109,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["task", "rm", "detached"]);
       await side.ctr(["container", "rm", "detached"]);
       await side.event("/containers/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -123,7 +123,7 @@ const scenarios: readonly Scenario[] = [
         { rows: 33, columns: 77, type: [{ after: /go\s/, text: "words\n" }] },
       );
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -152,7 +152,7 @@ const scenarios: readonly Scenario[] = [
         await side.ctr(["run", "--rm", "--config", config, id]);
       }
       await side.event("/tasks/delete", (event) => event.payload?.containerId === "killed");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

@@ -32,7 +32,7 @@ const scenarios: readonly Scenario[] = [
       await detached(side, "worker");
       await side.ctr(["task", "exec", "-d", "--exec-id", "later", "worker", "/bin/sleep", "50"]);
       await side.ctr(["task", "ps", "worker"], table);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -84,7 +84,7 @@ const scenarios: readonly Scenario[] = [
           await side.ctr(["task", "kill", "-s", signal, "target"]);
           await side.ctr(["task", "rm", "target"]);
         }
-        side.recordEvents();
+        await side.recordEvents();
       },
     }),
   ),
@@ -102,7 +102,7 @@ const scenarios: readonly Scenario[] = [
       await side.event("/tasks/exit", (event) => event.payload?.id === "target");
       await side.ctr(["task", "rm", "target"]);
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -118,7 +118,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["task", "resume", "still"]);
       await side.ctr(["task", "ls"], table);
       await side.ctr(["task", "resume", "still"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -136,7 +136,7 @@ const scenarios: readonly Scenario[] = [
       });
       await side.ctr(["task", "exec", "--exec-id", "e4", "--cwd", "/tmp", "host", "/bin/pwd"]);
       await side.ctr(["task", "exec", "--exec-id", "e5", "--user", "1000", "host", "/usr/bin/id", "-u"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -167,7 +167,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["task", "exec", "--exec-id", "e1", "--cwd", "/no/dir", "host", "/bin/true"]);
       await side.ctr(["task", "exec", "--exec-id", "bad id", "host", "/bin/true"]);
       await side.ctr(["task", "exec", "--exec-id", "e1", "host", "/bin/true"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -210,7 +210,7 @@ const scenarios: readonly Scenario[] = [
       await side.ctr(["task", "rm", "-f", "busy"]);
       await side.ctr(["task", "ls", "-q"]);
       await side.ctr(["container", "rm", "busy"]);
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

@@ -76,7 +76,7 @@ const scenarios: readonly Scenario[] = [
       const answer = await side.rpc("get", containers.get({ id: "full" }, side.call));
       side.note("bytes of the spec", Buffer.from(answer?.container?.spec?.value ?? []).toString("hex"));
       await side.rpc("list", containers.list({}, side.call));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -134,7 +134,7 @@ const scenarios: readonly Scenario[] = [
       const update = (did: string, container: object, paths: readonly string[]) =>
         side.rpc(
           did,
-          containers.update({ container: { id: "up", ...container }, updateMask: { paths } }, side.call),
+          containers.update({ container: { id: "up", ...container }, updateMask: paths }, side.call),
         );
       await update("one label", { labels: { a: "9" } }, ["labels.a"]);
       await update("label removed", { labels: {} }, ["labels.b"]);
@@ -147,7 +147,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("another runtime", containers.update(other, side.call));
       await side.rpc("unknown", containers.update(stored("nosuch"), side.call));
       await side.rpc("no id", containers.update({}, side.call));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -233,7 +233,7 @@ const scenarios: readonly Scenario[] = [
       const update = (labels: Readonly<Record<string, string>>, paths: readonly string[]) =>
         side.rpc(
           `update ${paths}`,
-          namespaces.update({ namespace: { name, labels }, updateMask: { paths } }, call),
+          namespaces.update({ namespace: { name, labels }, updateMask: paths }, call),
         );
       await update({ c: "d" }, ["labels.c"]);
       await update({}, ["labels.a"]);
@@ -249,7 +249,7 @@ const scenarios: readonly Scenario[] = [
   },
   {
     title: "leases are created, listed, given resources and deleted",
-    proves: /lease "nosuch": not found/,
+    proves: /lease \\"nosuch\\": not found/,
     run: async (side) => {
       const { leases } = side.clients;
       const call = side.call;
@@ -300,7 +300,7 @@ const scenarios: readonly Scenario[] = [
         events.forward({ envelope: { ...envelope, namespace: "" } }),
       );
       await side.rpc("forward with a bad topic", events.forward({ envelope: { ...envelope, topic: "x" } }));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

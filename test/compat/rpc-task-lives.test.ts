@@ -38,7 +38,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("wait after delete", tasks.wait({ containerId }, side.call));
       await side.rpc("list", tasks.list({}, side.call));
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -53,7 +53,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("start", tasks.start({ containerId: "early" }, side.call));
       await side.rpc("delete", tasks.delete({ containerId: "early" }, side.call));
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -65,7 +65,7 @@ const scenarios: readonly Scenario[] = [
       await tasks.create({ containerId: "unborn" }, side.call);
       await side.rpc("delete", tasks.delete({ containerId: "unborn" }, side.call));
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -75,7 +75,7 @@ const scenarios: readonly Scenario[] = [
       await side.sleeper("host");
       await runExec(side, "host", "first", "exit 11");
       await runExec(side, "host", "first", "kill -9 $$");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -114,7 +114,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("close stdin", tasks.closeIo({ ...request, stdin: true }, side.call));
       await side.rpc("delete", tasks.deleteProcess(request, side.call));
       await side.rpc("wait after delete", tasks.wait(request, side.call));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   ...(
@@ -137,7 +137,7 @@ const scenarios: readonly Scenario[] = [
         await side.rpc("get", tasks.get(request, side.call));
         await side.rpc("delete", tasks.deleteProcess(request, side.call));
         await side.rpc("exec again", tasks.exec({ ...request, spec: shellExec("exit 0") }, side.call));
-        side.recordEvents();
+        await side.recordEvents();
       },
     }),
   ),
@@ -165,7 +165,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("exec's delete", tasks.deleteProcess({ containerId: "host", execId: "e" }, side.call));
       await side.rpc("delete", tasks.delete({ containerId: "host" }, side.call));
       await side.event("/tasks/delete");
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -182,7 +182,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("get", tasks.get({ containerId }, side.call));
       await task.kill(9);
       await side.rpc("wait", tasks.wait({ containerId }, side.call));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {
@@ -212,7 +212,7 @@ const scenarios: readonly Scenario[] = [
       await side.rpc("delete", containers.delete({ id: "bad" }, side.call));
       await side.container({ id: "bad", args: ["/bin/true"] });
       await side.rpc("create", tasks.create({ containerId: "bad" }, side.call));
-      side.recordEvents();
+      await side.recordEvents();
     },
   },
   {

@@ -39,8 +39,13 @@ function missing(): string | undefined {
   return undefined;
 }
 
-async function play(daemon: Daemon, events: EventStream, scenario: Scenario): Promise<Step[]> {
-  const side = new Side(daemon, daemon.workspace.newNamespace(), events);
+async function play(
+  daemon: Daemon,
+  events: EventStream,
+  scenario: Scenario,
+  eventCounts?: readonly number[],
+): Promise<Side> {
+  const side = new Side(daemon, daemon.workspace.newNamespace(), events, eventCounts);
   try {
     await scenario.run(side);
   } catch (error) {
@@ -49,7 +54,7 @@ async function play(daemon: Daemon, events: EventStream, scenario: Scenario): Pr
   } finally {
     await side.clean();
   }
-  return side.transcript;
+  return side;
 }
 
 /** Declares one test per scenario. */
@@ -78,10 +83,11 @@ export function compareDaemons(suite: string, scenarios: readonly Scenario[]): v
 
     for (const scenario of scenarios) {
       it(scenario.title, { timeout: 120_000 }, async () => {
-        const expected = await play(reference, streams[0], scenario);
+        const first = await play(reference, streams[0], scenario);
+        const expected = first.transcript;
         expect(JSON.stringify(expected), "what containerd showed").toMatch(scenario.proves);
-        const actual = await play(candidate, streams[1], scenario);
-        expect(actual).toEqual(scenario.intended?.change(expected) ?? expected);
+        const second = await play(candidate, streams[1], scenario, first.eventCounts);
+        expect(second.transcript).toEqual(scenario.intended?.change(expected) ?? expected);
       });
     }
   });

@@ -36,8 +36,12 @@ export class Side {
   readonly transcript: Step[] = [];
   readonly #events: EventStream;
   readonly #fifos: string;
+  /** How many events each `recordEvents` found, for the other side to wait for. */
+  readonly eventCounts: number[] = [];
+  readonly #eventCounts: number[] | undefined;
 
-  constructor(daemon: Daemon, namespace: string, events: EventStream) {
+  constructor(daemon: Daemon, namespace: string, events: EventStream, eventCounts?: readonly number[]) {
+    this.#eventCounts = eventCounts === undefined ? undefined : [...eventCounts];
     this.daemon = daemon;
     this.namespace = namespace;
     this.directory = daemon.workspace.newDirectory("w");
@@ -139,8 +143,27 @@ export class Side {
     return event.namespace === this.namespace || event.payload?.name === this.namespace;
   }
 
-  /** Records the events so far, tasks' and the rest apart: between the two only time decides the order. */
-  recordEvents(): void {
+  /**
+   * Records the events, tasks' and the rest apart: between the two only time decides the order. They travel
+   * beside the answers, so the first daemon gets a quiet moment to deliver them all, and the second one as
+   * long as it takes, within a deadline, to bring as many as the first.
+   */
+  async recordEvents(): Promise<void> {
+    const count = (): number => this.#events.received.filter((event) => this.#isOurs(event)).length;
+    const target = this.#eventCounts?.shift();
+    let known = -1;
+    let since = performance.now();
+    await until("events to settle", () => {
+      const now = performance.now();
+      const present = count();
+      if (present !== known) {
+        known = present;
+        since = now;
+      }
+      const quietMs = target === undefined ? 400 : present >= target ? 60 : 5_000;
+      return now - since >= quietMs;
+    });
+    this.eventCounts.push(known);
     const ours = this.#events.received.filter((event) => this.#isOurs(event));
     const brief = (event: ReceivedEvent): unknown => ({
       topic: event.topic,

@@ -216,7 +216,7 @@ describe.each(daemonKinds())("the berth command on %s", { timeout: 60_000 }, (ki
       "events",
       "--json",
       "--filter",
-      "topic~=^/tasks/,event.container_id==" + id,
+      `topic~=^/tasks/,event.container_id==${id}`,
       "--filter",
       `topic=="/containers/create",event.id==${id}`,
     ]);

@@ -2,10 +2,20 @@
  * What the runtime tests share: a busybox root file system, specs, and a driver whose containers, cgroups and
  * files are gone when a test is over. Needs root, runc and busybox.
  */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLogger } from "../../src/core/logger.js";
+import { hasCode } from "../../src/native/libc.js";
 import { signalGroup } from "../../src/native/process.js";
 import { becomeSubreaper, createReaper, type Reaper, type WaitStatus } from "../../src/native/reaper.js";
 import { bundlePath, createBundle } from "../../src/runtime/bundle.js";
@@ -104,8 +114,21 @@ export function openFixture(binary = "runc"): Fixture {
         await runtime.delete({ id, bundle: existsSync(bundle) ? bundle : directory, force: true });
       reaper.close();
       rmSync(directory, { recursive: true, force: true });
+      for (const controller of readdirSync("/sys/fs/cgroup"))
+        removeParent(`/sys/fs/cgroup/${controller}/berth-test-${process.pid}`);
     },
   };
+}
+
+function removeParent(path: string): void {
+  if (!existsSync(path)) return;
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    // Where no cgroup2 is mounted, crun leaves plain directories in the tmpfs beneath.
+    if (!hasCode(error, "ENOTEMPTY")) throw error;
+    rmSync(path, { recursive: true });
+  }
 }
 
 export const nullStdio = ["null", "null", "null"] as const;

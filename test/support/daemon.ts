@@ -23,6 +23,8 @@ export interface DaemonOptions {
   readonly metricsAddress?: string;
   /** A command that ends in exec of its arguments, such as `unshare -m sh -c '…; exec "$@"' sh`. */
   readonly launcher?: readonly string[];
+  /** `debug` when not given. */
+  readonly logLevel?: string;
   /** Use these instead of fresh ones: tests of full disks mount small file systems there. */
   readonly root?: string;
   readonly state?: string;
@@ -91,13 +93,14 @@ function containerdCommand(paths: Paths, options: DaemonOptions): string[] {
     options.config ?? "",
   ];
   writeFileSync(file, `${lines.join("\n")}\n`);
-  return ["containerd", "--config", file];
+  const level = options.logLevel === undefined ? [] : ["--log-level", options.logLevel];
+  return ["containerd", "--config", file, ...level];
 }
 
 function berthdCommand(paths: Paths, options: DaemonOptions): string[] {
   if (!haveBerthd()) throw new Error(`${berthdEntry} is missing: build the project first`);
   const command = [process.execPath, berthdEntry, "--root", paths.root, "--state", paths.state];
-  command.push("--address", paths.address, "--log-level", process.env.BERTH_TEST_LOG_LEVEL ?? "debug");
+  command.push("--address", paths.address, "--log-level", options.logLevel ?? "debug");
   if (options.metricsAddress !== undefined) command.push("--metrics-address", options.metricsAddress);
   if (options.config !== undefined) {
     const file = join(paths.base, "config.toml");

@@ -12,7 +12,7 @@ import { type CliHost, commandWords, examples, run } from "../command.js";
 import { type CliContext, checkedId } from "../context.js";
 import { deleteTask, ifFound } from "../removal.js";
 import { runSession } from "../session.js";
-import { windowSize } from "../terminal.js";
+import { isTerminal, windowSize } from "../terminal.js";
 import { collectEnv } from "../values.js";
 
 interface ExecOptions {
@@ -69,7 +69,7 @@ async function execIn(
 ): Promise<number> {
   const execId = checkedId(options.execId ?? `exec-${randomBytes(6).toString("hex")}`, "exec id");
   const terminal = options.tty ?? false;
-  const stdin = (options.interactive || (terminal && isTerminal(ctx))) ?? false;
+  const stdin = (options.interactive || (terminal && isTerminal(ctx.stdio))) ?? false;
   const size = terminal ? windowSize(ctx.stdio) : undefined;
 
   return ctx.withClient(async (client) => {
@@ -186,5 +186,3 @@ export function addAttach(program: Command, host: CliHost): void {
 
 const isFifo = (path: string): boolean =>
   path.startsWith("/") && (statSync(path, { throwIfNoEntry: false })?.isFIFO() ?? false);
-
-const isTerminal = (ctx: CliContext): boolean => "isTTY" in ctx.stdio.stdin && ctx.stdio.stdin.isTTY === true;

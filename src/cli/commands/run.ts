@@ -8,7 +8,7 @@ import { type CliContext, checkedId } from "../context.js";
 import { destroyContainer } from "../removal.js";
 import { containerFor, logLabel, type RunOptions } from "../run-plan.js";
 import { runSession } from "../session.js";
-import { windowSize } from "../terminal.js";
+import { isTerminal, windowSize } from "../terminal.js";
 import { collectEnv, collectLabel, collectVolume, parseCount, parseCpus, parseMemory } from "../values.js";
 
 export function addRun(program: Command, host: CliHost): void {
@@ -79,7 +79,7 @@ async function runContainer(
   const container = containerFor(ctx.namespace, id, options, args, size);
   const log = container.labels[logLabel];
   const logUri = log === undefined ? "" : `file://${encodeURI(log)}`;
-  const stdin = (options.interactive || (options.tty && isTerminal(ctx))) ?? false;
+  const stdin = (options.interactive || (options.tty && isTerminal(ctx.stdio))) ?? false;
 
   return ctx.withClient(async (client) => {
     const scope = new ResourceScope();
@@ -154,5 +154,3 @@ async function runContainer(
 function throwIfInterrupted(ctx: CliContext): void {
   if (ctx.signal.aborted) throw new CliError("interrupted before the container ran", 125);
 }
-
-const isTerminal = (ctx: CliContext): boolean => "isTTY" in ctx.stdio.stdin && ctx.stdio.stdin.isTTY === true;

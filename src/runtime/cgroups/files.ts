@@ -9,7 +9,8 @@ import { join } from "node:path";
 export function readCgroupFile(directory: string | undefined, name: string): string | undefined {
   if (directory === undefined) return undefined;
   try {
-    return readFileSync(join(directory, name), "latin1");
+    // Node reads utf8 in one call into C++, other encodings in several.
+    return readFileSync(join(directory, name), "utf8");
   } catch {
     // ENOENT, ENODEV of a cgroup being removed, EOPNOTSUPP of a feature that is switched off: no value.
     return undefined;

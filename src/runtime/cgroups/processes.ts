@@ -39,16 +39,20 @@ export async function freeze(cgroups: CgroupPaths, deadlineMs: number): Promise<
   const directory = freezerDirectory(cgroups);
   const end = performance.now() + deadlineMs;
   setFrozen(cgroups, directory, true);
-  for (let pauseMs = 1; !isFrozen(cgroups, directory); pauseMs = Math.min(pauseMs * 2, 20)) {
+  for (let attempt = 1; !isFrozen(cgroups, directory); attempt++) {
     if (performance.now() >= end) {
       setFrozen(cgroups, directory, false);
       throw deadlineExceeded(`cgroup ${directory} did not freeze within ${deadlineMs} ms`);
     }
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    // A v1 freezer can stay FREEZING when a process forked meanwhile; writing again makes it look again.
+    // A v1 freezer can be stuck for ever: a thread that execs waits, unfreezable, for its siblings to die, and
+    // those are frozen already. Thawing lets them go; then it starts over.
+    if (cgroups.version === "v1" && attempt % attemptsBeforeThaw === 0) setFrozen(cgroups, directory, false);
+    await new Promise((resolve) => setTimeout(resolve, Math.min(attempt, 10)));
     setFrozen(cgroups, directory, true);
   }
 }
+
+const attemptsBeforeThaw = 5;
 
 /** Lets the processes run again. Harmless when they do. */
 export function thaw(cgroups: CgroupPaths): void {
@@ -113,4 +117,18 @@ function killOnce(cgroups: CgroupPaths, directory: string): void {
   for (const pid of listPids(cgroups)) sendSignal(pid, SIGKILL);
   // A v1 freezer keeps even the killed ones from dying, whether we or a pause froze them.
   if (frozen(cgroups)) thaw(cgroups);
+}
+
+/**
+ * Sends a signal to every process of the container, none of which can fork away meanwhile: they are frozen for
+ * that moment. A paused container stays paused and meets the signal when it resumes.
+ */
+export async function signalAll(cgroups: CgroupPaths, signal: number, deadlineMs: number): Promise<void> {
+  const paused = frozen(cgroups);
+  if (!paused) await freeze(cgroups, deadlineMs);
+  try {
+    for (const pid of listPids(cgroups)) sendSignal(pid, signal);
+  } finally {
+    if (!paused) thaw(cgroups);
+  }
 }

@@ -155,7 +155,8 @@ const throttledBlkio = [
 ] as const satisfies ReadonlyArray<readonly [keyof BlkIOStat, string]>;
 
 function blkio(directory: string | undefined, partitionsFile: string): BlkIOStat | undefined {
-  if (readCgroupFile(directory, "blkio.throttle.io_serviced") === undefined) return undefined;
+  const names = new Set(fileNames(directory));
+  if (!names.has("blkio.throttle.io_serviced")) return undefined;
   const devices = deviceNames(partitionsFile);
   const read = (settings: ReadonlyArray<readonly [keyof BlkIOStat, string]>): BlkIOStat =>
     BlkIOStat.fromPartial(
@@ -163,7 +164,7 @@ function blkio(directory: string | undefined, partitionsFile: string): BlkIOStat
         settings.map(([field, name]) => [field, parseBlkio(readCgroupFile(directory, name), devices)]),
       ) as Partial<BlkIOStat>,
     );
-  const recursive = read(recursiveBlkio);
+  const recursive = read(recursiveBlkio.filter(([, name]) => names.has(name)));
   return Object.values(recursive).some((entries) => entries.length > 0) ? recursive : read(throttledBlkio);
 }
 

@@ -107,7 +107,7 @@ async function openSinks(
 ): Promise<readonly [OutputSink, OutputSink]> {
   const { stdout, stderr } = plan;
   if (stdout.kind === "logger") {
-    const sinks = await openLoggerSinks(stdout, request.streamKey, parts, signal);
+    const sinks = await openLoggerSinks(stdout, request, parts, signal);
     for (const sink of sinks) scope.defer("logger", () => sink.close());
     return sinks;
   }

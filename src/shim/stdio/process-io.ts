@@ -6,6 +6,7 @@ import { unavailable } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { Stdio } from "../../ports/shim-port.js";
 import { PumpHost, type PumpHostStats } from "../../workers/stdio-pump-host.js";
+import type { LoggerProcess } from "./logger-process.js";
 import { openPlainIo } from "./plain-io.js";
 import { SharedPoller } from "./shared-poller.js";
 import { planStdio, type StdioMode } from "./stdio-plan.js";
@@ -27,6 +28,8 @@ export interface ProcessIoRequest {
   readonly drainTimeoutMs: number;
   /** Where console sockets go; short, because a socket path has at most 107 bytes. */
   readonly temporaryDirectory: string;
+  /** Where a `binary://` logger is started; the shim's own directory when absent. */
+  readonly bundle?: string;
 }
 
 export interface StreamReport {
@@ -111,24 +114,29 @@ export interface PlaneParts {
   readonly log: Logger;
   readonly poller: SharedPoller;
   readonly pump: PumpHost;
+  /** Those that have not ended yet. */
+  readonly loggers: Set<LoggerProcess>;
 }
 
 export function createStdioPlane(options: StdioPlaneOptions): StdioPlane {
   const log = options.log.child({ room: "shim/stdio" });
   const poller = new SharedPoller();
   const pump = new PumpHost({ log, workerUrl: options.workerUrl, threads: options.pumpWorkers });
+  const loggers = new Set<LoggerProcess>();
   const opened = new Set<ProcessIo>();
   let closing: Promise<void> | undefined;
   const closeAll = async (): Promise<void> => {
     await Promise.all([...opened].map((io) => io.close()));
     poller.close();
+    // Only those that ignored SIGTERM are left.
+    for (const logger of [...loggers]) logger.kill();
     if (!(await pump.close())) log.error({}, "a stdio pump thread did not end");
   };
   return {
     async open(request, signal) {
       if (closing !== undefined) throw unavailable("stdio is closing");
       const plan = planStdio(request.stdio, request.mode, options.criuPresent);
-      const parts: PlaneParts = { log: log.child({ streamKey: request.streamKey }), poller, pump };
+      const parts: PlaneParts = { log: log.child({ streamKey: request.streamKey }), poller, pump, loggers };
       const open = plan.terminal ? openTerminalIo : openPlainIo;
       const io = await open(plan, request, parts, signal);
       const tracked: ProcessIo = {

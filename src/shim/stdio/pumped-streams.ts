@@ -83,12 +83,19 @@ export class PumpedOutput extends PumpedStream {
     private readonly source: OwnedFd,
     readonly sink: OutputSink,
     private readonly target: { readonly fd: number; readonly copied: boolean },
+    /** See PumpStream; undefined for pipes. */
+    private readonly chunkBytes?: number,
   ) {
     super(log, name);
   }
 
   get spec(): PumpSpec {
-    return { source: this.source.fd, sink: this.target.fd, copied: this.target.copied };
+    return {
+      source: this.source.fd,
+      sink: this.target.fd,
+      copied: this.target.copied,
+      ...(this.chunkBytes === undefined ? {} : { chunkBytes: this.chunkBytes }),
+    };
   }
 
   /** Written by the process, not yet taken by the pump; after the end: what was lost. */

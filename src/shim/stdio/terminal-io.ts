@@ -17,6 +17,9 @@ import { startPumps } from "./start-pumps.js";
 import { inputFailure, outputFailure } from "./stdio-errors.js";
 import type { StdioPlan } from "./stdio-plan.js";
 
+/** The kernel's buffer of a terminal: a read never returns more. */
+const terminalBytes = 4096;
+
 /** Opens the client's ends and the console socket; on failure nothing stays open. */
 export async function openTerminalIo(
   plan: StdioPlan,
@@ -62,7 +65,7 @@ async function openTerminalSink(
   signal: AbortSignal,
 ): Promise<OutputSink> {
   if (stdout.kind === "logger") {
-    const [forStdout, forStderr] = await openLoggerSinks(stdout, request.streamKey, parts, signal);
+    const [forStdout, forStderr] = await openLoggerSinks(stdout, request, parts, signal);
     // A terminal has one output; the logger's other pipe is at its end from the start.
     forStderr.finish();
     return forStdout;
@@ -128,7 +131,7 @@ class TerminalIo implements ProcessIo {
     this.#applySize();
     const target = this.sink.pumpTarget;
     if (target === undefined) throw outputFailure(true, "stdout cannot take a terminal's output");
-    const output = new PumpedOutput(this.parts.log, "stdout", master, this.sink, target);
+    const output = new PumpedOutput(this.parts.log, "stdout", master, this.sink, target, terminalBytes);
     this.#output = output;
     const input = this.#connectInput(master, output);
     const left = Math.max(0, timeoutMs - (performance.now() - startedAt));

@@ -131,6 +131,7 @@ export function fakeWorld(
       if (signalNumber === 9) queueMicrotask(() => world.reap(pid, 137));
       return true;
     },
+    signalInit: async (pid, signalNumber) => runtime.signal(pid, signalNumber),
     signalAll: async (signalNumber) => {
       await call("signalAll", undefined, String(signalNumber));
       if (signalNumber === 9) for (const pid of [...alive]) queueMicrotask(() => world.reap(pid, 137));
