@@ -47,7 +47,12 @@ module.exports = {
       from: { path: "^src/actors/([^/]+)/", pathNot: "^src/actors/(kernel|containers)/" },
       to: {
         path: "^src/actors/",
-        pathNot: ["^src/actors/$1/", "^src/actors/[^/]+/messages\\.ts$", "^src/actors/kernel/types\\.ts$", "^src/actors/container/dependencies\\.ts$"],
+        pathNot: [
+          "^src/actors/$1/",
+          "^src/actors/[^/]+/messages\\.ts$",
+          "^src/actors/kernel/types\\.ts$",
+          "^src/actors/container/dependencies\\.ts$",
+        ],
       },
     },
     {
@@ -55,10 +60,22 @@ module.exports = {
       comment: "Nothing that the shim reaches may reach the API, the store or a container actor.",
       severity: "error",
       from: { path: "^src/shim/main\\.ts$" },
-      to: { path: ["^src/(api|store|shim-link|daemon)/", "^src/actors/(?!kernel/)", "node_modules/(@grpc|lmdb|pino)/"], reachable: true },
+      to: {
+        path: [
+          "^src/(api|store|shim-link|daemon)/",
+          "^src/actors/(?!kernel/)",
+          "node_modules/(@grpc|lmdb|pino)/",
+        ],
+        reachable: true,
+      },
     },
     { name: "nobody-imports-main", severity: "error", from: {}, to: { path: "^src/main\\.ts$" } },
-    { name: "only-main-composes", severity: "error", from: { path: "^src/", pathNot: "^src/(main\\.ts|daemon/)" }, to: { path: "^src/daemon/" } },
+    {
+      name: "only-main-composes",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(main\\.ts|daemon/)" },
+      to: { path: "^src/daemon/" },
+    },
   ],
   options: { parser: "swc", doNotFollow: { path: "node_modules" }, tsPreCompilationDeps: true },
 };

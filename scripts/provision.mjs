@@ -6,7 +6,7 @@ import { delimiter, join } from "node:path";
 
 const packagesFor = {
   quickstart: ["runc", "busybox-static"],
-  test: ["runc", "busybox-static", "crun", "containerd", "docker.io"],
+  test: ["runc", "busybox-static", "crun", "containerd"],
   bench: ["runc", "busybox-static", "crun", "containerd"],
 };
 
@@ -38,7 +38,6 @@ const isThere = {
   crun: () => which("crun") !== undefined,
   "busybox-static": staticBusybox,
   containerd: () => which("containerd") !== undefined && which("ctr") !== undefined,
-  "docker.io": () => which("dockerd") !== undefined && which("docker") !== undefined,
 };
 
 function fail(message) {

@@ -30,9 +30,15 @@ async function run(args: readonly string[]): Promise<number> {
     return 0;
   }
 
-  const log = pino({ level: config.logLevel, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime });
-  for (const key of unknownKeys) log.warn({ key, file: command.configFile.path }, "unknown configuration key ignored");
-  if (process.getuid?.() !== 0) throw new DaemonError("permission-denied", "berthd has to run as root: it makes mounts and cgroups");
+  const log = pino({
+    level: config.logLevel,
+    base: { pid: process.pid },
+    timestamp: pino.stdTimeFunctions.isoTime,
+  });
+  for (const key of unknownKeys)
+    log.warn({ key, file: command.configFile.path }, "unknown configuration key ignored");
+  if (process.getuid?.() !== 0)
+    throw new DaemonError("permission-denied", "berthd has to run as root: it makes mounts and cgroups");
   if (config.oomScore !== 0) await setOomScore(config.oomScore);
 
   const daemon = await startDaemon(config, log);

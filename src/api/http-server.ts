@@ -4,9 +4,9 @@ import { deadlineExceeded, invalidArgument, toDaemonError } from "../core/errors
 import type { ApiDependencies } from "./dependencies.js";
 import { type ListeningSocket, listenOnUnixSocket } from "./unix-socket.js";
 
-/** For one whole request, and for making its answer. */
+/** For receiving one whole request. */
 const requestTimeoutMs = 10_000;
-const answerTimeoutMs = 5000;
+const defaultAnswerTimeoutMs = 5000;
 const maxConnections = 256;
 
 export interface HttpApi {
@@ -21,6 +21,8 @@ export interface HttpApi {
 export type HttpDependencies = Pick<ApiDependencies, "inspectTree" | "metricsText" | "log"> & {
   /** False while the daemon starts or stops; default always true. */
   readonly ready?: () => boolean;
+  /** Milliseconds for making one answer, 5000 by default; then 503. */
+  readonly answerTimeoutMs?: number;
 };
 
 interface Answer {
@@ -35,13 +37,10 @@ const text = (status: number, body: string): Answer => ({
   body: `${body}\n`,
 });
 
-async function withinDeadline<T>(work: Promise<T>): Promise<T> {
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(deadlineExceeded(`no answer within ${answerTimeoutMs} ms`)),
-      answerTimeoutMs,
-    );
+    timer = setTimeout(() => reject(deadlineExceeded(`no answer within ${timeoutMs} ms`)), timeoutMs);
   });
   try {
     return await Promise.race([work, late]);
@@ -61,6 +60,7 @@ function parseHostPort(address: string): { readonly host: string; readonly port:
 
 export function createHttpServer(deps: HttpDependencies): HttpApi {
   const log = deps.log.child({ room: "api" });
+  const answerTimeoutMs = deps.answerTimeoutMs ?? defaultAnswerTimeoutMs;
   const isReady = deps.ready ?? (() => true);
   const metrics = async (): Promise<Answer> => ({
     status: 200,
@@ -88,7 +88,7 @@ export function createHttpServer(deps: HttpDependencies): HttpApi {
     if (route === undefined) return text(404, "not found");
     if (request.method !== "GET" && request.method !== "HEAD") return text(405, "method not allowed");
     try {
-      return await withinDeadline(Promise.resolve(route()));
+      return await within(answerTimeoutMs, Promise.resolve(route()));
     } catch (error) {
       log.warn({ err: error, path }, "http request failed");
       return text(

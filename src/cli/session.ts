@@ -8,6 +8,8 @@ import { finished, pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DaemonClient } from "../client/daemon-client.js";
 import type { FifoPaths, FifoSet } from "../client/fifo-set.js";
+import { timeText } from "../client/payload.js";
+import { taskState } from "../client/records.js";
 import { DaemonError, toDaemonError } from "../core/errors.js";
 import type { CliContext } from "./context.js";
 import type { RoutedSignal } from "./signal-router.js";
@@ -23,8 +25,10 @@ export interface SessionOptions {
   readonly fifos: FifoSet | undefined;
   /** Registers the process with the daemon (Create or Exec). */
   readonly create: (paths: FifoPaths) => Promise<void>;
-  /** Starts it; called once after `create`. */
+  /** Starts it, after `create`; called again only when the daemon died before it had started it. */
   readonly start: () => Promise<void>;
+  /** Called once it is certain that the process has started. */
+  readonly started?: () => void;
 }
 
 export type SessionEnd =
@@ -60,7 +64,8 @@ export async function runSession(
   try {
     // Before the first output, which must not be translated; after Create, so that ctrl-C can still end a slow one.
     if (options.terminal && options.stdin) undo.push(await rawMode(ctx.stdio));
-    await options.start();
+    await startForCertain(ctx, client, options);
+    options.started?.();
     fifos?.peerIsThere();
     undo.push(ctx.signals.take(forwarder(ctx, client, target)));
     if (options.terminal) {
@@ -193,29 +198,83 @@ function forwarder(
   };
 }
 
+type Target = Parameters<DaemonClient["tasks"]["get"]>[0];
+
+const isUnavailable = (error: unknown): boolean =>
+  error instanceof DaemonError && error.kind === "unavailable";
+
+/**
+ * Starts the process even if the daemon dies while it does. Whether a lost answer was a start is asked of the
+ * daemon that comes back: doing it twice, or cleaning up something that runs, would both be wrong.
+ */
+async function startForCertain(
+  ctx: CliContext,
+  client: DaemonClient,
+  options: SessionOptions,
+): Promise<void> {
+  const target = { containerId: options.id, execId: options.execId };
+  try {
+    await options.start();
+    return;
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+  }
+  const absence = new Absence(ctx);
+  for (;;) {
+    try {
+      const { process } = await client.tasks.get(target, { signal: ctx.signal });
+      if (process !== undefined && taskState(process) !== "created") return;
+      await options.start();
+      return;
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      await absence.bear(error, ctx.signal);
+    }
+  }
+}
+
+/** A daemon that is away: told once, borne for a minute. */
+class Absence {
+  readonly #ctx: CliContext;
+  #since: number | undefined;
+
+  constructor(ctx: CliContext) {
+    this.#ctx = ctx;
+  }
+
+  /** Resolves when it is time to try again; throws `error` when the daemon has been away for too long. */
+  async bear(error: unknown, signal: AbortSignal): Promise<void> {
+    if (this.#since === undefined) {
+      this.#since = performance.now();
+      this.#ctx.note("lost the daemon; waiting for it to come back");
+    }
+    if (performance.now() - this.#since > daemonAbsenceMs) throw error;
+    await sleep(250, undefined, { signal });
+  }
+
+  /** It was there again. */
+  over(): void {
+    this.#since = undefined;
+  }
+}
+
 async function waitForExit(
   ctx: CliContext,
   client: DaemonClient,
-  target: { readonly containerId: string; readonly execId: string },
+  target: Target,
   signal: AbortSignal,
 ): Promise<SessionEnd> {
-  const { timeText } = await import("../client/payload.js");
-  let absentSince: number | undefined;
+  const absence = new Absence(ctx);
   for (;;) {
     const askedAt = performance.now();
     try {
       const { exitStatus, exitedAt } = await client.tasks.wait(target, { signal });
       return { kind: "exited", exitStatus, exitedAt: timeText(exitedAt) };
     } catch (error) {
-      if (!(error instanceof DaemonError) || error.kind !== "unavailable") throw error;
+      if (!isUnavailable(error)) throw error;
       // The container outlives a daemon that restarts; so does its exit status.
-      if (performance.now() - askedAt > reunionMs) absentSince = undefined;
-      if (absentSince === undefined) {
-        absentSince = performance.now();
-        ctx.note("lost the daemon; waiting for it to come back");
-      }
-      if (performance.now() - absentSince > daemonAbsenceMs) throw error;
-      await sleep(250, undefined, { signal });
+      if (performance.now() - askedAt > reunionMs) absence.over();
+      await absence.bear(error, signal);
     }
   }
 }

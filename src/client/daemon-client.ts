@@ -33,6 +33,7 @@ import {
   TasksService,
   UpdateTaskRequest,
   WaitRequest,
+  type WaitResponse,
 } from "../wire/gen/containerd/services/tasks/v1/tasks.js";
 import { VersionService } from "../wire/gen/containerd/services/version/v1/version.js";
 import { Empty } from "../wire/gen/google/protobuf/empty.js";
@@ -62,6 +63,10 @@ function calls(connection: Connection) {
     (request, options) =>
       connection.stream(definition, message.fromPartial(request), options);
 
+  /** A subscription: without an explicit deadline it lasts as long as the process. */
+  const wait: Call<WaitRequest, WaitResponse> = (request, options) =>
+    connection.unary(TasksService.wait, WaitRequest.fromPartial(request), { deadlineMs: "none", ...options });
+
   return {
     containers: {
       get: unary(ContainersService.get, GetContainerRequest),
@@ -87,12 +92,7 @@ function calls(connection: Connection) {
       listPids: unary(TasksService.listPids, ListPidsRequest),
       update: unary(TasksService.update, UpdateTaskRequest),
       metrics: unary(TasksService.metrics, MetricsRequest),
-      /** A subscription: without an explicit deadline it lasts until the process ends. */
-      wait: ((request, options) =>
-        connection.unary(TasksService.wait, WaitRequest.fromPartial(request), {
-          deadlineMs: "none",
-          ...options,
-        })) satisfies Call<WaitRequest, unknown>,
+      wait,
     },
     events: { subscribe: stream(EventsService.subscribe, SubscribeRequest) },
     namespaces: {

@@ -24,6 +24,9 @@ export function connectionProblem(address: string, text: string): DaemonError | 
 export function callError(address: string, thrown: unknown): DaemonError {
   if (!isServiceError(thrown)) return toDaemonError(thrown);
   const kind = kindOfStatusCode(thrown.code);
+  // grpc-js' words for a stream that the peer reset without a status: how a daemon that stops drops its calls.
+  if (kind === "cancelled" && thrown.details === "Call cancelled")
+    return new DaemonError("unavailable", `the daemon at ${address} dropped the call`, { cause: thrown });
   if (kind === "unavailable") {
     const problem = connectionProblem(address, thrown.details);
     if (problem !== undefined) return problem;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import { DaemonError, invalidArgument } from "../core/errors.js";
+import { type DaemonError, invalidArgument } from "../core/errors.js";
 import { parseDuration } from "./duration.js";
 import { type RawConfig, type Setting, type SettingName, settings } from "./schema.js";
 
@@ -70,7 +70,9 @@ function valueAt(document: unknown, path: readonly string[]): unknown {
 function checked(setting: Setting, found: unknown): unknown {
   const { kind } = setting;
   const refuse = (expected: string): DaemonError =>
-    invalidArgument(`configuration key ${dotted(setting.path)} is ${JSON.stringify(found)}, expected ${expected}`);
+    invalidArgument(
+      `configuration key ${dotted(setting.path)} is ${JSON.stringify(found)}, expected ${expected}`,
+    );
   if (typeof kind !== "string") {
     if (typeof found === "string" && kind.includes(found)) return found;
     throw refuse(`one of ${kind.map((choice) => JSON.stringify(choice)).join(", ")}`);
@@ -109,7 +111,11 @@ function checked(setting: Setting, found: unknown): unknown {
 }
 
 function complete(raw: RawConfig): Config {
-  const grpcAddress = socketPath("grpc.address", raw.grpcAddress || join(raw.state, "berth.sock"), longestSuffix.length);
+  const grpcAddress = socketPath(
+    "grpc.address",
+    raw.grpcAddress || join(raw.state, "berth.sock"),
+    longestSuffix.length,
+  );
   const config: Config = {
     ...raw,
     grpcAddress,
@@ -120,17 +126,25 @@ function complete(raw: RawConfig): Config {
   };
   if (Buffer.byteLength(config.state) + shimSocketLength > socketPathLimit) {
     const room = socketPathLimit - shimSocketLength;
-    throw invalidArgument(`state ${config.state} is too long: sockets under it need it to be at most ${room} bytes`);
+    throw invalidArgument(
+      `state ${config.state} is too long: sockets under it need it to be at most ${room} bytes`,
+    );
   }
-  if (config.root === config.state) throw invalidArgument(`root and state are both ${config.root}, expected two directories`);
+  if (config.root === config.state)
+    throw invalidArgument(`root and state are both ${config.root}, expected two directories`);
   return config;
 }
 
 function socketPath(key: string, address: string, reserve: number): string {
   const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
-  if (!isAbsolute(path)) throw invalidArgument(`${key} is ${JSON.stringify(address)}, expected the absolute path of a unix socket`);
+  if (!isAbsolute(path))
+    throw invalidArgument(
+      `${key} is ${JSON.stringify(address)}, expected the absolute path of a unix socket`,
+    );
   if (Buffer.byteLength(path) + reserve > socketPathLimit) {
-    throw invalidArgument(`${key} ${path} is too long: the name of a unix socket has at most ${socketPathLimit - reserve} bytes here`);
+    throw invalidArgument(
+      `${key} ${path} is too long: the name of a unix socket has at most ${socketPathLimit - reserve} bytes here`,
+    );
   }
   return path;
 }
@@ -143,10 +157,13 @@ function unknownKeys(document: Record<string, unknown>): string[] {
   const visit = (table: Record<string, unknown>, path: readonly string[]): void => {
     for (const [key, value] of Object.entries(table)) {
       const here = [...path, key];
-      const matching = names.map((name): Setting => settings[name]).filter(({ path: known }) => here.every((part, index) => known[index] === part));
+      const matching = names
+        .map((name): Setting => settings[name])
+        .filter(({ path: known }) => here.every((part, index) => known[index] === part));
       if (matching.length === 0) unknown.push(dotted(here));
       else if (matching.some(({ path: known }) => known.length === here.length)) continue;
-      else if (typeof value === "object" && value !== null && !Array.isArray(value)) visit(value as Record<string, unknown>, here);
+      else if (typeof value === "object" && value !== null && !Array.isArray(value))
+        visit(value as Record<string, unknown>, here);
     }
   };
   visit(document, []);

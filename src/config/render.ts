@@ -8,20 +8,28 @@ export const renderDefaults = (): string => render((name) => settings[name].valu
 /** The settings in force: `berthd config dump`. */
 export const renderConfig = (config: Config): string => render((name) => config[name]);
 
-function render(valueOf: (name: SettingName) => Setting["value"]): string {
+function render(valueFor: (name: SettingName) => Setting["value"]): string {
   const tables = new Map<string, string[]>();
   for (const name of Object.keys(settings) as SettingName[]) {
     const setting: Setting = settings[name];
-    const value = valueOf(name);
+    const value = valueFor(name);
     const isTable = setting.kind === "string-map";
     const header = (isTable ? setting.path : setting.path.slice(0, -1)).map(keyText).join(".");
     const lines = tables.get(header) ?? [];
     tables.set(header, lines);
     lines.push(`# ${setting.help}`);
-    if (isTable) lines.push(...Object.entries(value as Record<string, string>).map(([key, text]) => `${keyText(key)} = ${JSON.stringify(text)}`));
+    if (isTable)
+      lines.push(
+        ...Object.entries(value as Record<string, string>).map(
+          ([key, text]) => `${keyText(key)} = ${JSON.stringify(text)}`,
+        ),
+      );
     else lines.push(`${keyText(setting.path.at(-1) ?? "")} = ${valueText(setting, value)}`);
   }
-  return [...tables].map(([header, lines]) => (header === "" ? lines : [`[${header}]`, ...lines]).join("\n")).join("\n\n").concat("\n");
+  return [...tables]
+    .map(([header, lines]) => (header === "" ? lines : [`[${header}]`, ...lines]).join("\n"))
+    .join("\n\n")
+    .concat("\n");
 }
 
 const keyText = (key: string): string => (/^[A-Za-z0-9_-]+$/.test(key) ? key : JSON.stringify(key));

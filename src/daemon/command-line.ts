@@ -1,7 +1,7 @@
 /** The command line of berthd: containerd's own flags, because dockerd starts its containerd with them. */
 import { parseArgs } from "node:util";
-import { invalidArgument } from "../core/errors.js";
 import type { RawConfig } from "../config/schema.js";
+import { invalidArgument } from "../core/errors.js";
 
 export const usage = `berthd: a container supervisor with containerd's API
 
@@ -79,12 +79,14 @@ const parse = (args: readonly string[]) =>
   });
 
 function absolute(flag: string, path: string): string {
-  if (!path.startsWith("/")) throw invalidArgument(`${flag} is ${JSON.stringify(path)}, expected an absolute path`);
+  if (!path.startsWith("/"))
+    throw invalidArgument(`${flag} is ${JSON.stringify(path)}, expected an absolute path`);
   return path;
 }
 
 function logLevel(text: string): RawConfig["logLevel"] {
   const level = levelNames[text] ?? text;
-  if (!levels.includes(level)) throw invalidArgument(`--log-level is ${JSON.stringify(text)}, expected one of ${levels.join(", ")}`);
+  if (!levels.includes(level))
+    throw invalidArgument(`--log-level is ${JSON.stringify(text)}, expected one of ${levels.join(", ")}`);
   return level as RawConfig["logLevel"];
 }

@@ -22,8 +22,8 @@ import { createShimLauncher } from "../shim-link/shim-launcher.js";
 import { acquireInstanceLock } from "../store/instance-lock.js";
 import { openStore } from "../store/store.js";
 import { eventCodec } from "../wire/event-codec.js";
-import { createMetricsSampler } from "../workers/metrics-sampler-host.js";
 import type { SampledTask } from "../workers/metrics-sampler.worker.js";
+import { createMetricsSampler } from "../workers/metrics-sampler-host.js";
 import { createDaemonMetrics } from "./metrics.js";
 import { listPlugins } from "./plugins.js";
 import type { ServerActorOptions } from "./server-actor.js";
@@ -183,7 +183,11 @@ function serveArguments(config: Config, dist: string): string[] {
 const shimLogLevel = (level: Config["logLevel"]): string =>
   level === "trace" ? "debug" : level === "fatal" ? "error" : level;
 
-function daemonServers(config: Config, deps: ApiDependencies, onListening: () => void): readonly ServerActorOptions[] {
+function daemonServers(
+  config: Config,
+  deps: ApiDependencies,
+  onListening: () => void,
+): readonly ServerActorOptions[] {
   const grpcOwner = { uid: config.grpcUid, gid: config.grpcGid };
   const common = { onListening, listenTimeoutMs };
   const http = (name: string, address: string): ServerActorOptions => ({
@@ -206,7 +210,8 @@ function daemonServers(config: Config, deps: ApiDependencies, onListening: () =>
       create: () => {
         const server = createTtrpcApi({ log: deps.log, services: [createTtrpcEventsService(deps)] });
         return {
-          listen: () => server.listen({ path: config.ttrpcAddress, uid: config.ttrpcUid, gid: config.ttrpcGid }),
+          listen: () =>
+            server.listen({ path: config.ttrpcAddress, uid: config.ttrpcUid, gid: config.ttrpcGid }),
           close: () => server.shutdown({ graceMs: closeBudgetMs }),
         };
       },
@@ -243,7 +248,13 @@ async function sampledTasks({ hosts, directory }: TreeAccess): Promise<readonly 
 }
 
 /** Waits for the shims of an earlier daemon, then removes the remains of tasks that no shim has. */
-async function restore(tree: TreeAccess, launcher: ShimLauncher, bundles: BundlePort, config: Config, log: Logger): Promise<void> {
+async function restore(
+  tree: TreeAccess,
+  launcher: ShimLauncher,
+  bundles: BundlePort,
+  config: Config,
+  log: Logger,
+): Promise<void> {
   const restored = await tree.placement
     .ask<readonly TaskKey[]>((reply) => ({ kind: "restored", reply }), { timeoutMs: config.shimLoadMs })
     .catch((error: unknown) => {

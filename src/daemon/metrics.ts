@@ -1,9 +1,9 @@
 /** The daemon's own metrics, beside those of the containers. */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { TreeNode } from "../actors/kernel/types.js";
 import type { CallReport } from "../api/dependencies.js";
-import type { MetricsSampler } from "../workers/metrics-sampler-host.js";
 import type { SampledTask } from "../workers/metrics-sampler.worker.js";
+import type { MetricsSampler } from "../workers/metrics-sampler-host.js";
 
 export interface MetricsSources {
   readonly version: string;

@@ -6,8 +6,23 @@ const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "
 
 export function listPlugins(): readonly PluginInfo[] {
   const platform = { os: "linux", architecture: architectures[arch()] ?? arch() };
-  const grpc = ["containers", "events", "healthcheck", "introspection", "leases", "namespaces", "tasks", "version"];
-  const services = ["containers-service", "introspection-service", "leases-service", "namespaces-service", "tasks-service"];
+  const grpc = [
+    "containers",
+    "events",
+    "healthcheck",
+    "introspection",
+    "leases",
+    "namespaces",
+    "tasks",
+    "version",
+  ];
+  const services = [
+    "containers-service",
+    "introspection-service",
+    "leases-service",
+    "namespaces-service",
+    "tasks-service",
+  ];
   return [
     { type: "io.containerd.event.v1", id: "exchange" },
     { type: "io.containerd.metadata.v1", id: "lmdb" },

@@ -1,7 +1,7 @@
 /** Where a runtime name leads, by containerd's rules (runtime v2: names, binaries, search order). */
 import { accessSync, constants } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { unknownError } from "../core/errors.js";
+import { type DaemonError, unknownError } from "../core/errors.js";
 
 /** Names that the built-in shim serves unless the configuration points them elsewhere. */
 const builtInNames: ReadonlySet<string> = new Set(["io.containerd.runc.v2", "io.berth.v1"]);
@@ -14,17 +14,13 @@ export type RuntimeTarget = { readonly builtIn: true } | { readonly builtIn: fal
  */
 export function resolveRuntimeName(name: string, configured: ReadonlyMap<string, string>): RuntimeTarget {
   const chosen = configured.get(name);
-  if (chosen !== undefined) return { builtIn: false, binary: executable(chosen, name) };
+  if (chosen !== undefined) return { builtIn: false, binary: executable(chosen) };
   if (builtInNames.has(name)) return { builtIn: true };
-  const fail = (why: string): never => {
-    throw unknownError(`failed to start shim: failed to resolve runtime path: ${why}`);
-  };
-  if (isAbsolute(name)) return { builtIn: false, binary: executable(name, name) };
+  if (isAbsolute(name)) return { builtIn: false, binary: executable(name) };
   const parts = name.split(".");
   if (name.includes("/") || parts.length < 2 || parts.some((part) => part === "")) {
-    return fail(
-      `invalid runtime name ${name}, correct runtime name should be either format like ` +
-        "`io.containerd.runc.v1` or a full path to the binary",
+    throw unresolved(
+      `invalid runtime name ${name}, correct runtime name should be either format like \`io.containerd.runc.v1\` or a full path to the binary`,
     );
   }
   const binary = `containerd-shim-${parts.at(-2)}-${parts.at(-1)}`;
@@ -35,7 +31,7 @@ export function resolveRuntimeName(name: string, configured: ReadonlyMap<string,
   ];
   const found = directories.map((directory) => join(directory, binary)).find(isExecutable);
   if (found === undefined)
-    return fail(`runtime "${name}" binary not installed "${binary}": file does not exist`);
+    throw unresolved(`runtime "${name}" binary not installed "${binary}": file does not exist`);
   return { builtIn: false, binary: found };
 }
 
@@ -48,9 +44,10 @@ function isExecutable(path: string): boolean {
   }
 }
 
-function executable(path: string, name: string): string {
+function executable(path: string): string {
   if (isExecutable(path)) return path;
-  throw unknownError(
-    `failed to start shim: failed to resolve runtime path: runtime "${name}" binary not installed "${path}": file does not exist`,
-  );
+  throw unresolved(`invalid custom binary path: stat ${path}: no such file or directory`);
 }
+
+const unresolved = (why: string): DaemonError =>
+  unknownError(`failed to start shim: failed to resolve runtime path: ${why}`);

@@ -30,7 +30,7 @@ export function readExitRecord(bundle: string, execId: string): Exit | undefined
   } catch {
     return undefined;
   }
-  const { pid, exitStatus, exitedAt } = value as Record<string, unknown>;
+  const { pid, exitStatus, exitedAt } = (value ?? {}) as Record<string, unknown>;
   const { seconds, nanos } = (exitedAt ?? {}) as Record<string, unknown>;
   if (typeof pid !== "number" || typeof exitStatus !== "number") return undefined;
   if (typeof seconds !== "string" || typeof nanos !== "number" || !/^-?\d+$/.test(seconds)) return undefined;

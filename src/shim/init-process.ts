@@ -22,15 +22,7 @@ export type InitState =
   | { readonly phase: "deleted"; readonly pid: number };
 
 export type InitPhase = InitState["phase"];
-export type InitOperation =
-  | "start"
-  | "delete"
-  | "pause"
-  | "resume"
-  | "update"
-  | "exec"
-  | "checkpoint"
-  | "resize";
+export type InitOperation = "start" | "delete" | "pause" | "resume" | "update" | "exec" | "checkpoint";
 
 const deleted: Readonly<Record<InitOperation, string>> = {
   start: "cannot start a deleted process",
@@ -40,7 +32,6 @@ const deleted: Readonly<Record<InitOperation, string>> = {
   update: "cannot update a deleted process",
   exec: "cannot exec in a deleted state",
   checkpoint: "cannot checkpoint a deleted process",
-  resize: "cannot resize a deleted process",
 };
 const created = {
   pause: "cannot pause task in created state",
@@ -65,7 +56,6 @@ const stopped = {
   update: "cannot update a stopped container",
   exec: "cannot exec in a stopped state",
   checkpoint: "cannot checkpoint a stopped container",
-  resize: "cannot resize a stopped container",
 };
 
 const refusals: Readonly<Record<InitPhase, Readonly<Partial<Record<InitOperation, string>>>>> = {

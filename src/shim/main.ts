@@ -32,7 +32,6 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function serve(options: ServeOptions): Promise<number> {
   const log = createShimLog(options.logLevel, { shimId: options.shimId, namespace: options.namespace });
-  process.title = `berth-shim ${options.shimId}`;
   // Held working directories keep mounts busy.
   process.chdir("/");
   becomeSubreaper();

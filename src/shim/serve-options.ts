@@ -1,4 +1,5 @@
 /** The command line of `berth-shim serve`. */
+import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
 import { invalidArgument } from "../core/errors.js";
 import { type Namespace, parseNamespace, type ShimId } from "../core/ids.js";
@@ -47,8 +48,11 @@ berth-shim --version
   --runtime-timeout MS        the longest run of an OCI runtime (60000)
   --orphan-timeout MS         without tasks and daemon, exit after this (60000)
   --oom-score-adj N           from -1000 to 1000
-  --temporary-directory DIR   for console sockets (DIR of the shim)
+  --temporary-directory DIR   for console sockets (DIR, or /tmp when DIR is long)
 `;
+
+/** A console socket's own part of its path must fit into what the kernel's 107 bytes leave. */
+const longestSocketParent = 64;
 
 /** Throws invalid-argument with a sentence for the operator. */
 export function parseServeOptions(args: readonly string[]): ServeOptions {
@@ -134,6 +138,9 @@ export function parseServeOptions(args: readonly string[]): ServeOptions {
     runtimeTimeoutMs: milliseconds("runtime-timeout", 60_000),
     orphanTimeoutMs: milliseconds("orphan-timeout", 60_000),
     oomScoreAdjustment: integer("oom-score-adj", -1000, 1000),
-    temporaryDirectory: absolute("temporary-directory", optional("temporary-directory") ?? directory),
+    temporaryDirectory: absolute(
+      "temporary-directory",
+      optional("temporary-directory") ?? (directory.length <= longestSocketParent ? directory : tmpdir()),
+    ),
   };
 }

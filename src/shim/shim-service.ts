@@ -37,9 +37,10 @@ export function shimService(options: ShimServiceOptions): TtrpcRegistration[] {
       tasks: tasks.list().map((task) => ({
         id: task.id,
         bundle: task.bundle,
-        processes: ["", ...task.execs.map((exec) => exec.id)].map((execId) =>
-          stateResponse(task.state(execId), execId),
-        ),
+        processes: ["", ...task.execs.map((exec) => exec.id)].map((execId) => ({
+          ...stateResponse(task.state(execId)),
+          execId,
+        })),
       })),
     })),
     shimMethods.stats.handledBy(async () => ({

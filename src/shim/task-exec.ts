@@ -138,10 +138,13 @@ export class TaskExec {
 
   #reaped(exit: Exit): void {
     const { identity, log } = this.#context;
-    try {
-      writeExitRecord(identity.bundle, this.id, exit);
-    } catch (error) {
-      log.warn({ err: error, execId: this.id }, "exit record not written");
+    // One whose start has failed meanwhile has no exit that anybody should find.
+    if (this.pending) {
+      try {
+        writeExitRecord(identity.bundle, this.id, exit);
+      } catch (error) {
+        log.warn({ err: error, execId: this.id }, "exit record not written");
+      }
     }
     for (const resolve of this.#onReaped.splice(0)) resolve();
     if (this.#state.phase === "running") this.#end(exit);
@@ -172,7 +175,7 @@ export class TaskExec {
     try {
       delivered = this.#context.runtime.signal(pid, signalNumber);
     } catch (error) {
-      throw unknownError("exec kill error after check: unknown error after kill: invalid argument", {
+      throw unknownError("exec kill error: unknown error after kill: invalid argument", {
         cause: error,
       });
     }

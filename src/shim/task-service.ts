@@ -31,9 +31,10 @@ const statusNumbers: Readonly<Record<ProcessStatus, Status>> = {
   pausing: Status.PAUSING,
 };
 
-export function stateResponse(state: ProcessState, execId: string): pb.StateResponse {
+/** As containerd's shim: an exec answers with its own id as `id`, and `exec_id` stays empty. */
+export function stateResponse(state: ProcessState): pb.StateResponse {
   const { id, bundle, pid, status, stdio, exitStatus, exitedAt } = state;
-  return { id, bundle, pid, status: statusNumbers[status], ...stdio, exitStatus, exitedAt, execId };
+  return { id, bundle, pid, status: statusNumbers[status], ...stdio, exitStatus, exitedAt, execId: "" };
 }
 
 export function taskService({ tasks, version, make, onShutdown }: TaskServiceOptions): TtrpcRegistration[] {
@@ -49,7 +50,7 @@ export function taskService({ tasks, version, make, onShutdown }: TaskServiceOpt
       pid: await tasks.get(id).start(execId),
     })),
     taskMethods.delete.handledBy(({ id, execId }) => tasks.delete(id, execId)),
-    taskMethods.state.handledBy(async ({ id, execId }) => stateResponse(tasks.get(id).state(execId), execId)),
+    taskMethods.state.handledBy(async ({ id, execId }) => stateResponse(tasks.get(id).state(execId))),
     taskMethods.kill.handledBy(async ({ id, execId, signal, all }) => {
       await tasks.get(id).kill(execId, signal, all);
       return empty;

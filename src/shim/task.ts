@@ -261,7 +261,7 @@ export class Task {
       this.#exec(execId).resize(width, height);
       return;
     }
-    this.#assertInit("resize");
+    // In any state: a terminal that is gone has no size to change.
     if (this.#context.identity.stdio.terminal) this.#streams.resize(width, height);
   }
 

@@ -15,7 +15,10 @@ function framed(payload: Uint8Array): Buffer {
 
 function unframed(stored: Buffer): Buffer {
   if (stored[0] !== formatVersion) {
-    throw new DaemonError("data-loss", `metadata of format ${stored[0]}, expected ${formatVersion}: written by another berth?`);
+    throw new DaemonError(
+      "data-loss",
+      `metadata of format ${stored[0]}, expected ${formatVersion}: written by another berth?`,
+    );
   }
   return stored.subarray(1);
 }
@@ -32,7 +35,9 @@ export function encodeContainer(record: ContainerRecord): Buffer {
     snapshotKey: record.snapshotKey,
     createdAt: toTimestamp(record.createdAt),
     updatedAt: toTimestamp(record.updatedAt),
-    extensions: Object.fromEntries(Object.entries(record.extensions).map(([key, value]) => [key, toAny(value)])),
+    extensions: Object.fromEntries(
+      Object.entries(record.extensions).map(([key, value]) => [key, toAny(value)]),
+    ),
     sandbox: record.sandbox,
   });
   return framed(Container.encode(message).finish());
@@ -50,7 +55,9 @@ export function decodeContainer(stored: Buffer): ContainerRecord {
     snapshotKey: message.snapshotKey,
     createdAt: fromTimestamp(message.createdAt),
     updatedAt: fromTimestamp(message.updatedAt),
-    extensions: Object.fromEntries(Object.entries(message.extensions).map(([key, value]) => [key, fromAny(value)])),
+    extensions: Object.fromEntries(
+      Object.entries(message.extensions).map(([key, value]) => [key, fromAny(value)]),
+    ),
     sandbox: message.sandbox,
   };
 }
@@ -64,14 +71,23 @@ interface StoredLease {
 }
 
 export function encodeLease({ id, createdAt, labels, resources }: LeaseRecord): Buffer {
-  const stored: StoredLease = { id, seconds: String(createdAt.seconds), nanos: createdAt.nanos, labels, resources };
+  const stored: StoredLease = {
+    id,
+    seconds: String(createdAt.seconds),
+    nanos: createdAt.nanos,
+    labels,
+    resources,
+  };
   return framed(Buffer.from(JSON.stringify(stored)));
 }
 
 export function decodeLease(bytes: Buffer): LeaseRecord {
-  const { id, seconds, nanos, labels, resources } = JSON.parse(unframed(bytes).toString("utf8")) as StoredLease;
+  const { id, seconds, nanos, labels, resources } = JSON.parse(
+    unframed(bytes).toString("utf8"),
+  ) as StoredLease;
   return { id, createdAt: { seconds: BigInt(seconds), nanos }, labels, resources };
 }
 
 export const encodeLabels = (labels: Labels): Buffer => framed(Buffer.from(JSON.stringify(labels)));
-export const decodeLabels = (stored: Buffer): Labels => JSON.parse(unframed(stored).toString("utf8")) as Labels;
+export const decodeLabels = (stored: Buffer): Labels =>
+  JSON.parse(unframed(stored).toString("utf8")) as Labels;

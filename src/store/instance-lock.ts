@@ -17,7 +17,9 @@ export function acquireInstanceLock(state: string): InstanceLock {
   const fd = openSync(path, "a+", 0o600);
   if (!tryLockFile(fd)) {
     closeSync(fd);
-    throw failedPrecondition(`another berthd (pid ${readFileSync(path, "utf8").trim() || "unknown"}) serves ${state}`);
+    throw failedPrecondition(
+      `another berthd (pid ${readFileSync(path, "utf8").trim() || "unknown"}) serves ${state}`,
+    );
   }
   ftruncateSync(fd);
   writeSync(fd, String(process.pid));

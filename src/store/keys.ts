@@ -16,7 +16,9 @@ export const kindPrefix = (kind: Kind, namespace: string): string => `${kind}/${
 
 export function objectKey(kind: Kind, namespace: string, id: string): string {
   if (Buffer.byteLength(id) > longestIdBytes) {
-    throw invalidArgument(`${kind} id of ${Buffer.byteLength(id)} bytes is too long, expected at most ${longestIdBytes}`);
+    throw invalidArgument(
+      `${kind} id of ${Buffer.byteLength(id)} bytes is too long, expected at most ${longestIdBytes}`,
+    );
   }
   return kindPrefix(kind, namespace) + id;
 }

@@ -1,15 +1,28 @@
 /**
  * Durable metadata in lmdb: `<root>/metadata.lmdb`. Reads come from the memory map; a write resolves once it is
- * on disk. Checks and the write they allow run in one transaction, so two writers cannot both win.
+ * on disk. A check and the write that it allows are one step of the write queue, so two writers cannot both win.
  */
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { open, type RootDatabase } from "lmdb";
-import { alreadyExists, DaemonError, failedPrecondition, internal, notFound, resourceExhausted } from "../core/errors.js";
+import { alreadyExists, DaemonError, failedPrecondition, notFound } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import type { ContainerRecord, LeaseRecord, StorePort } from "../ports/store-port.js";
-import { decodeContainer, decodeLabels, decodeLease, encodeContainer, encodeLabels, encodeLease, type Labels } from "./codecs.js";
+import {
+  decodeContainer,
+  decodeLabels,
+  decodeLease,
+  encodeContainer,
+  encodeLabels,
+  encodeLease,
+  type Labels,
+} from "./codecs.js";
+import { type CommitThread, startCommitThread } from "./commit-thread.js";
+import { checkDatabaseFile } from "./database-file.js";
+import { type DatabaseSize, DiskReserve, reserveLockFile } from "./disk-reserve.js";
 import { endOf, type Kind, kindPrefix, namespaceKey, namespacePrefix, objectKey, uuidKey } from "./keys.js";
+import { storageError } from "./storage-error.js";
+import { type Change, WriteQueue, type WriteView } from "./write-queue.js";
 
 export interface StoreOptions {
   /** The daemon's root directory; made by the caller. */
@@ -21,65 +34,137 @@ type Database = RootDatabase<Buffer, string>;
 
 /** Rejects when the database cannot be opened or made. */
 export async function openStore({ directory, log }: StoreOptions): Promise<StorePort> {
+  // Each commit waits for the disk in its own thread; overlapping syncs would only blur when it is durable.
+  const options = {
+    path: join(directory, "metadata.lmdb"),
+    encoding: "binary",
+    overlappingSync: false,
+  } as const;
   let db: Database;
   try {
-    db = open<Buffer, string>({ path: join(directory, "metadata.lmdb"), encoding: "binary" });
+    checkDatabaseFile(options.path);
+    reserveLockFile(options.path);
+    db = open<Buffer, string>(options);
   } catch (cause) {
-    throw translate(cause);
+    throw translate(options.path, cause);
   }
-  const store = new LmdbStore(db, log);
-  await store.initialise();
+  const store = new LmdbStore(options.path, db, startCommitThread(options, log), log);
+  try {
+    await store.initialise();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
   return store;
 }
 
 const quoted = JSON.stringify;
-const withoutEmpty = (labels: Labels): Labels => Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
+const withoutEmpty = (labels: Labels): Labels =>
+  Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
 
 class LmdbStore implements StorePort {
   readonly #db: Database;
+  readonly #thread: CommitThread;
+  readonly #queue: WriteQueue;
   readonly #log: Logger;
+  #closing: Promise<void> | undefined;
   uuid = "";
 
-  constructor(db: Database, log: Logger) {
+  constructor(path: string, db: Database, thread: CommitThread, log: Logger) {
     this.#db = db;
+    this.#thread = thread;
     this.#log = log;
+    const reserve = new DiskReserve(path, () => sizeOf(db));
+    this.#queue = new WriteQueue(
+      {
+        get: (key) => db.get(key),
+        keys: (start, end) => [...db.getKeys({ start, end })],
+        // Another thread commits: without this, reads of this turn would still see the state before it.
+        refresh: () => db.resetReadTxn(),
+        cover: (operations) => reserve.cover(operations),
+      },
+      thread,
+    );
   }
 
   async initialise(): Promise<void> {
     const stored = this.#db.get(uuidKey);
     this.uuid = stored?.toString("utf8") ?? randomUUID();
-    if (stored === undefined) await this.#write(() => void this.#db.put(uuidKey, Buffer.from(this.uuid)));
+    if (stored === undefined) await this.#write((view) => view.put(uuidKey, Buffer.from(this.uuid)));
   }
 
-  hasContainer = (namespace: string, id: string): boolean => this.#db.doesExist(objectKey("container", namespace, id));
-  getContainer = (namespace: string, id: string): ContainerRecord | undefined => this.#get("container", namespace, id, decodeContainer);
-  listContainers = (namespace: string): readonly ContainerRecord[] => this.#list("container", namespace, decodeContainer);
+  hasContainer = (namespace: string, id: string): boolean =>
+    this.#db.doesExist(objectKey("container", namespace, id));
+  getContainer = (namespace: string, id: string): ContainerRecord | undefined =>
+    this.#get("container", namespace, id, decodeContainer);
+  listContainers = (namespace: string): readonly ContainerRecord[] =>
+    this.#list("container", namespace, decodeContainer);
 
   createContainer(namespace: string, record: ContainerRecord): Promise<void> {
     const kept = { ...record, labels: withoutEmpty(record.labels) };
-    return this.#create("container", namespace, record.id, encodeContainer(kept), `container ${quoted(record.id)}`);
+    return this.#create(
+      "container",
+      namespace,
+      record.id,
+      encodeContainer(kept),
+      `container ${quoted(record.id)}`,
+    );
   }
 
-  updateContainer(namespace: string, id: string, change: (current: ContainerRecord) => ContainerRecord): Promise<ContainerRecord> {
+  updateContainer(
+    namespace: string,
+    id: string,
+    change: (current: ContainerRecord) => ContainerRecord,
+  ): Promise<ContainerRecord> {
     const kept = (current: ContainerRecord): ContainerRecord => {
       const next = change(current);
       return { ...next, labels: withoutEmpty(next.labels) };
     };
-    return this.#update("container", namespace, id, decodeContainer, encodeContainer, kept, `container ${quoted(id)}`);
+    return this.#update(
+      "container",
+      namespace,
+      id,
+      decodeContainer,
+      encodeContainer,
+      kept,
+      `container ${quoted(id)}`,
+    );
   }
 
-  // containerd leaves the quotes out here, and here alone.
-  deleteContainer = (namespace: string, id: string): Promise<void> => this.#delete("container", namespace, id, `container ${id}`);
+  deleteContainer = (namespace: string, id: string): Promise<void> =>
+    this.#delete(
+      "container",
+      namespace,
+      id,
+      `cannot delete container ${quoted(id)} in namespace ${quoted(namespace)}`,
+    );
 
-  getLease = (namespace: string, id: string): LeaseRecord | undefined => this.#get("lease", namespace, id, decodeLease);
+  getLease = (namespace: string, id: string): LeaseRecord | undefined =>
+    this.#get("lease", namespace, id, decodeLease);
   listLeases = (namespace: string): readonly LeaseRecord[] => this.#list("lease", namespace, decodeLease);
   createLease(namespace: string, lease: LeaseRecord): Promise<void> {
     const kept = { ...lease, labels: withoutEmpty(lease.labels) };
     return this.#create("lease", namespace, lease.id, encodeLease(kept), `lease ${quoted(lease.id)}`);
   }
-  updateLease = (namespace: string, id: string, change: (current: LeaseRecord) => LeaseRecord): Promise<LeaseRecord> =>
-    this.#update("lease", namespace, id, decodeLease, encodeLease, change, `lease ${quoted(id)}`);
-  deleteLease = (namespace: string, id: string): Promise<void> => this.#delete("lease", namespace, id, `lease ${quoted(id)}`);
+  updateLease = (
+    namespace: string,
+    id: string,
+    change: (current: LeaseRecord) => LeaseRecord,
+  ): Promise<LeaseRecord> =>
+    this.#update(
+      "lease",
+      namespace,
+      id,
+      decodeLease,
+      encodeLease,
+      (current) => {
+        const next = change(current);
+        return { ...next, labels: withoutEmpty(next.labels) };
+      },
+      `lease ${quoted(id)}`,
+    );
+  deleteLease = (namespace: string, id: string): Promise<void> =>
+    this.#delete("lease", namespace, id, `lease ${quoted(id)}`);
 
   getNamespace(name: string): Labels | undefined {
     const stored = this.#db.get(namespaceKey(name));
@@ -88,37 +173,48 @@ class LmdbStore implements StorePort {
 
   listNamespaces(): readonly { readonly name: string; readonly labels: Labels }[] {
     const range = this.#db.getRange({ start: namespacePrefix, end: endOf(namespacePrefix) });
-    return [...range].map(({ key, value }) => ({ name: key.slice(namespacePrefix.length), labels: decodeLabels(value) }));
+    return [...range].map(({ key, value }) => ({
+      name: key.slice(namespacePrefix.length),
+      labels: decodeLabels(value),
+    }));
   }
 
   createNamespace(name: string, labels: Labels): Promise<void> {
-    return this.#write(() => {
-      if (this.#db.doesExist(namespaceKey(name))) throw alreadyExists(`namespace ${quoted(name)}`);
-      void this.#db.put(namespaceKey(name), encodeLabels(withoutEmpty(labels)));
+    return this.#write((view) => {
+      if (view.get(namespaceKey(name)) !== undefined) throw alreadyExists(`namespace ${quoted(name)}`);
+      view.put(namespaceKey(name), encodeLabels(withoutEmpty(labels)));
     });
   }
 
   updateNamespace(name: string, change: (labels: Labels) => Labels): Promise<Labels> {
-    return this.#write(() => {
-      const next = withoutEmpty(change(this.getNamespace(name) ?? {}));
-      void this.#db.put(namespaceKey(name), encodeLabels(next));
+    return this.#write((view) => {
+      const stored = view.get(namespaceKey(name));
+      const next = withoutEmpty(change(stored === undefined ? {} : decodeLabels(stored)));
+      view.put(namespaceKey(name), encodeLabels(next));
       return next;
     });
   }
 
   deleteNamespace(name: string): Promise<void> {
-    return this.#write(() => {
-      if (!this.#db.doesExist(namespaceKey(name))) throw notFound(`namespace ${quoted(name)}`);
-      if (this.#keys("container", name).length > 0) {
+    return this.#write((view) => {
+      if (view.get(namespaceKey(name)) === undefined) throw notFound(`namespace ${quoted(name)}`);
+      if (keysOf(view, "container", name).length > 0) {
         throw failedPrecondition(`namespace ${quoted(name)} must be empty, but it still has containers`);
       }
-      for (const key of this.#keys("lease", name)) void this.#db.remove(key);
-      void this.#db.remove(namespaceKey(name));
+      // Leases do not hold a namespace: they go with it.
+      for (const key of keysOf(view, "lease", name)) view.remove(key);
+      view.remove(namespaceKey(name));
     });
   }
 
-  async close(): Promise<void> {
-    await this.#db.close();
+  /** Finishes accepted writes first. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.#queue.close();
+      await this.#thread.close();
+      await this.#db.close();
+    })();
+    return this.#closing;
   }
 
   #get<T>(kind: Kind, namespace: string, id: string, decode: (stored: Buffer) => T): T | undefined {
@@ -131,18 +227,14 @@ class LmdbStore implements StorePort {
     return [...this.#db.getRange({ start: prefix, end: endOf(prefix) })].map(({ value }) => decode(value));
   }
 
-  #keys(kind: Kind, namespace: string): string[] {
-    const prefix = kindPrefix(kind, namespace);
-    return [...this.#db.getKeys({ start: prefix, end: endOf(prefix) })];
-  }
-
   async #create(kind: Kind, namespace: string, id: string, value: Buffer, subject: string): Promise<void> {
     const key = objectKey(kind, namespace, id);
-    await this.#write(() => {
-      if (this.#db.doesExist(key)) throw alreadyExists(subject);
+    await this.#write((view) => {
+      if (view.get(key) !== undefined) throw alreadyExists(subject);
       // Any object makes its namespace, without an event.
-      if (!this.#db.doesExist(namespaceKey(namespace))) void this.#db.put(namespaceKey(namespace), encodeLabels({}));
-      void this.#db.put(key, value);
+      if (view.get(namespaceKey(namespace)) === undefined)
+        view.put(namespaceKey(namespace), encodeLabels({}));
+      view.put(key, value);
     });
   }
 
@@ -156,55 +248,70 @@ class LmdbStore implements StorePort {
     subject: string,
   ): Promise<T> {
     const key = objectKey(kind, namespace, id);
-    return this.#write(() => {
-      const stored = this.#db.get(key);
+    return this.#write((view) => {
+      const stored = view.get(key);
       if (stored === undefined) throw notFound(subject);
       const next = change(decode(stored));
-      void this.#db.put(key, encode(next));
+      view.put(key, encode(next));
       return next;
     });
   }
 
   async #delete(kind: Kind, namespace: string, id: string, subject: string): Promise<void> {
     const key = objectKey(kind, namespace, id);
-    await this.#write(() => {
-      if (!this.#db.doesExist(key)) throw notFound(subject);
-      void this.#db.remove(key);
+    await this.#write((view) => {
+      if (view.get(key) === undefined) throw notFound(subject);
+      view.remove(key);
     });
   }
 
-  /**
-   * Runs a change in a write transaction and waits until it is on disk. A refusal travels as a value: a throw
-   * inside lmdb's callback would take the whole batch, other callers' writes too, with it.
-   */
-  async #write<T>(change: () => T): Promise<T> {
-    let refusal: unknown;
-    let result: T | undefined;
+  async #write<T>(change: Change<T>): Promise<T> {
     try {
-      await this.#db.transaction(() => {
-        try {
-          result = change();
-        } catch (thrown) {
-          refusal = thrown;
-        }
-      });
-      if (refusal === undefined) await this.#db.flushed;
-    } catch (cause) {
-      const error = translate(cause);
-      this.#log.error({ err: error }, "metadata write failed");
+      return await this.#queue.write(change);
+    } catch (error) {
+      // Refusals are the caller's business; a disk that fails is the operator's too.
+      if (error instanceof DaemonError && diskKinds.has(error.kind))
+        this.#log.error({ err: error }, "metadata write failed");
       throw error;
     }
-    if (refusal !== undefined) throw refusal;
-    return result as T;
   }
 }
 
-/** lmdb's errors in the daemon's kinds. */
-function translate(cause: unknown): DaemonError {
+/** What lmdb says of its file; its type for this is `{}`. */
+interface TreeStatistics {
+  readonly pageSize: number;
+  readonly treeDepth: number;
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+}
+
+function sizeOf(db: Database): DatabaseSize {
+  const { root, free, lastPageNumber } = db.getStats() as {
+    readonly root: TreeStatistics;
+    readonly free: TreeStatistics;
+    readonly lastPageNumber: number;
+  };
+  const pagesOf = (tree: TreeStatistics): number =>
+    tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages;
+  const usedPages = lastPageNumber + 1;
+  const metaPages = 2;
+  return {
+    pageBytes: root.pageSize,
+    treeDepth: root.treeDepth,
+    usedPages,
+    freePages: Math.max(0, usedPages - metaPages - pagesOf(root) - pagesOf(free)),
+  };
+}
+
+const diskKinds: ReadonlySet<string> = new Set(["resource-exhausted", "internal", "deadline-exceeded"]);
+
+function keysOf(view: WriteView, kind: Kind, namespace: string): readonly string[] {
+  const prefix = kindPrefix(kind, namespace);
+  return view.keys(prefix, endOf(prefix));
+}
+
+function translate(path: string, cause: unknown): DaemonError {
   if (cause instanceof DaemonError) return cause;
-  const { message = String(cause), code } = cause as { message?: string; code?: unknown };
-  if (/No space left|MDB_MAP_FULL|quota/i.test(message) || code === "ENOSPC") {
-    return resourceExhausted(`metadata cannot be stored: ${message}`, { cause });
-  }
-  return internal(`metadata store: ${message}`, { cause });
+  return storageError(path, cause instanceof Error ? cause : { message: String(cause) });
 }

@@ -162,8 +162,11 @@ describe.each(daemonKinds())("a container in the foreground on %s", { timeout: 6
     await cli.restartDaemon();
     expect((await cli.run("exec", id, "--", "touch", "/tmp/restarted")).status).toBe(0);
     const result = await running.ended;
-    expect(result).toMatchObject({ status: 21, stdout: "ready\nafter\n" });
-    expect(result.stderr).toBe("berth: lost the daemon; waiting for it to come back\n");
+    expect(result).toEqual({
+      status: 21,
+      stdout: "ready\nafter\n",
+      stderr: "berth: lost the daemon; waiting for it to come back\n",
+    });
     await expectNothingLeft();
   });
 });

@@ -150,8 +150,10 @@ describe.skipIf(unavailable !== "")("the runc driver", () => {
     };
     const call = { ...container, stdio: nullStdio };
     const noLog = `unable to retrieve OCI runtime error (open ${container.bundle}/log.json: no such file or directory)`;
-    await expect(createOciRuntime({ ...options, binary: "/nonexistent/runc" }).create(call)).rejects.toThrow(
-      `OCI runtime create failed: ${noLog}: fork/exec /nonexistent/runc: no such file or directory`,
+    await expect(
+      createOciRuntime({ ...options, binary: "/proc/no-such-directory/runc" }).create(call),
+    ).rejects.toThrow(
+      `OCI runtime create failed: ${noLog}: fork/exec /proc/no-such-directory/runc: no such file or directory`,
     );
     await expect(createOciRuntime({ ...options, binary: "no-such-runc" }).create(call)).rejects.toThrow(
       `OCI runtime create failed: ${noLog}: exec: "no-such-runc": executable file not found in $PATH`,
@@ -159,10 +161,10 @@ describe.skipIf(unavailable !== "")("the runc driver", () => {
     await expect(
       createOciRuntime({ ...options, binary: "runc" }).create({
         ...call,
-        bundle: "/nonexistent",
+        bundle: "/proc/no-such-bundle",
         logFile: join(container.bundle, "log.json"),
       }),
-    ).rejects.toThrow("chdir /nonexistent: no such file or directory");
+    ).rejects.toThrow("chdir /proc/no-such-bundle: no such file or directory");
   });
 
   it("a runtime that hangs is killed with its children at the deadline, and its last log line is told", async () => {

@@ -72,6 +72,11 @@ const reach: Record<string, Ask> = {
     await shim.call(taskMethods.exec, { id, execId: "e", ...stdio, spec: processAny({ args: ["/nope"] }) });
     await shim.start(id, "e").catch(() => {});
   },
+  "with an exec of an unknown scheme": async (shim, id) => {
+    await shim.start(id);
+    const spec = processAny({ args: ["true"] });
+    await shim.call(taskMethods.exec, { id, execId: "e", ...stdio, stdout: "zzz:///x", spec });
+  },
   "with a paused exec": async (shim, id) => {
     await reach["with a running exec"]?.(shim, id);
     await shim.call(taskMethods.pause, { id });
@@ -89,7 +94,11 @@ const initQuestions: Record<string, Ask> = {
   resume: (shim, id) => shim.call(taskMethods.resume, { id }),
   update: (shim, id) => shim.call(taskMethods.update, { id, resources, annotations: {} }),
   checkpoint: (shim, id) =>
-    shim.call(taskMethods.checkpoint, { id, path: "/nonexistent", options: undefined }),
+    shim.call(taskMethods.checkpoint, {
+      id,
+      path: join(shim.workspace.directory, "images"),
+      options: undefined,
+    }),
   "kill 0": (shim, id) => shim.kill(id, 0),
   "kill 77": (shim, id) => shim.kill(id, 77),
   "kill all 0": (shim, id) => shim.kill(id, 0, { all: true }),
@@ -128,6 +137,8 @@ const execQuestions: Record<string, Ask> = {
 };
 const plainStates = ["created", "running", "paused", "stopped"];
 
+/** What cannot be asked, because containerd 1.6's shim crashes at it. */
+const crashes = new Set(["start exec, with an exec that could not start"]);
 /** Where berth answers otherwise, and why that is better or harmless. */
 const differences: Record<string, string> = {};
 
@@ -140,7 +151,7 @@ async function answerOf(shim: ShimUnderTest, ask: Ask, id: string): Promise<stri
   return text
     .replaceAll(id, "ID")
     .replaceAll(shim.workspace.directory, "DIR")
-    .replaceAll(/"hasBundle":\w+/g, "");
+    .replaceAll(/DIR\/(b|shim)\//g, "BUNDLES/");
 }
 
 describe.skipIf(unavailable !== "" || !hasGoShim)("berth's shim and containerd's", () => {
@@ -176,6 +187,7 @@ describe.skipIf(unavailable !== "" || !hasGoShim)("berth's shim and containerd's
     const questions = plainStates.includes(state) ? initQuestions : execQuestions;
     for (const [what, question] of Object.entries(questions)) {
       const name = `${what}, ${state}`;
+      if (crashes.has(name)) continue;
       it(`answer alike: ${name}`, async () => {
         const [mine, real] = [await ask(ours, state, question), await ask(theirs, state, question)];
         if (differences[name] === undefined) expect(mine).toBe(real);
@@ -243,7 +255,6 @@ describe.skipIf(unavailable !== "" || !hasGoShim)("berth's shim and containerd's
     "a program that does not exist": { id: "", args: ["/nope"] },
     "a program that is not in PATH": { id: "", args: ["nope"] },
     "a program that cannot be run": { id: "", args: ["/etc/passwd"] },
-    "a working directory that does not exist": { id: "", args: ["true"], spec: { cwd: "/nope" } },
     "a runtime that does not exist": { id: "", args: ["true"], options: { binaryName: "/nonexistent/runc" } },
     "a runtime that is not in PATH": { id: "", args: ["true"], options: { binaryName: "nonexistent-runc" } },
     "a rootfs mount that fails": {
@@ -256,14 +267,12 @@ describe.skipIf(unavailable !== "" || !hasGoShim)("berth's shim and containerd's
   };
   for (const [what, request] of Object.entries(creations)) {
     it(`refuse alike to create ${what}`, async () => {
-      const create: Ask = (shim, id) => shim.create({ ...request, id });
+      const create: Ask = (shim, id) => shim.create({ ...request, id }).then(() => "created");
       const [mine, real] = [
         await answerOf(ours, create, `n${++counter}`),
         await answerOf(theirs, create, `n${++counter}`),
       ];
-      const bundles = (text: string): string =>
-        text.replaceAll("DIR/b/", "BUNDLES/").replaceAll("DIR/shim/", "BUNDLES/");
-      expect(bundles(mine)).toBe(bundles(real));
+      expect(mine).toBe(real);
     }, 60_000);
   }
 

@@ -208,7 +208,7 @@ describe.skipIf(unavailable !== "")("the shim process", () => {
     },
     "stdout has a scheme that nobody knows": {
       request: { id: "bad", args: ["true"], stdout: "zzz:///x" },
-      message: /^unknown STDIO scheme zzz$/,
+      message: /^failed to create init process I\/O: unknown STDIO scheme zzz$/,
     },
   };
   for (const [what, { request, message }] of Object.entries(failures)) {

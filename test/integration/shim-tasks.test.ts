@@ -134,7 +134,7 @@ describe.skipIf(unavailable !== "")("a task of the built shim", () => {
   it("runs execs beside init, names them in Pids, and deletes them without an event", async () => {
     const id = await sleeper();
     await exec(id, "e1", ["sleep", "1000"]);
-    expect(await state(id, "e1")).toMatchObject({ status: Status.CREATED, pid: 0, execId: "e1" });
+    expect(await state(id, "e1")).toMatchObject({ id: "e1", status: Status.CREATED, pid: 0 });
     const execPid = await shim.start(id, "e1");
     expect(await state(id, "e1")).toMatchObject({ status: Status.RUNNING, pid: execPid });
     const { processes } = await shim.call(taskMethods.pids, { id });

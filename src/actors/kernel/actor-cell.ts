@@ -280,6 +280,8 @@ export class ActorCell extends Cell {
   }
 
   #endIncarnation(reason: ExitReason): void {
+    // A tap that saw the crash may have stopped the actor already.
+    if (!this.isAlive()) return;
     const incarnation = this.#incarnation;
     const state = this.#state;
     this.#incarnation = undefined;
@@ -298,7 +300,7 @@ export class ActorCell extends Cell {
       this.#busy = false;
     }
     this.#initialised = false;
-    incarnation?.rejectOpenAsks(unavailable(`actor ${this.path} ended without an answer (${reason.kind})`));
+    incarnation?.rejectOpenAsks(`ended without an answer (${reason.kind})`);
     this.incarnationEnded(reason);
   }
 

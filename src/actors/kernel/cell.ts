@@ -86,12 +86,14 @@ export abstract class Cell {
   /** Starts a waiting cell. True when it is up, or came down again at once; see `begin`. */
   start(): boolean {
     if (this.life !== "waiting") return true;
+    if (this.runtime.taps.active) this.runtime.observe(this.#started ? "restarted" : "started", this.path);
+    // A tap may have stopped it.
+    if (!this.isWaiting()) return true;
     this.life = "alive";
     if (this.#started) {
       this.restarts += 1;
       this.runtime.counters.restarts += 1;
     }
-    if (this.runtime.taps.active) this.runtime.observe(this.#started ? "restarted" : "started", this.path);
     this.#started = true;
     return this.begin();
   }
@@ -129,6 +131,10 @@ export abstract class Cell {
     }
     if (this.stopMode === undefined || after === "end") this.stopMode = after;
     this.beginKill();
+  }
+
+  isWaiting(): boolean {
+    return this.life === "waiting";
   }
 
   isAlive(): boolean {

@@ -3,7 +3,7 @@
  * that must not outlive it: effects in flight, timers, watches, and asks taken but not answered.
  */
 import type { Clock, Timer } from "../../core/clock.js";
-import { cancelled, type DaemonError, deadlineExceeded } from "../../core/errors.js";
+import { cancelled, deadlineExceeded, unavailable } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { failed, type Outcome, succeeded } from "../../core/outcome.js";
 import type { ActorCell } from "./actor-cell.js";
@@ -181,10 +181,11 @@ export class Incarnation implements ActorContext<any>, Token {
     }
   }
 
-  rejectOpenAsks(error: DaemonError): void {
+  rejectOpenAsks(why: string): void {
     const open = this.#openAsks;
     this.#openAsks = undefined;
-    if (open !== undefined) for (const ask of [...open]) ask.reject(error);
+    // The error is built only when somebody waits: its stack trace is the dearest part of a restart.
+    for (const ask of [...(open ?? [])]) ask.reject(unavailable(`actor ${this.path} ${why}`));
   }
 
   #launch(request: Effect): void {

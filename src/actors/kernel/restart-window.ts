@@ -11,14 +11,14 @@ export class RestartWindow {
   admit(nowMs: number): boolean {
     this.#times.push(nowMs);
     const oldest = nowMs - this.periodMs;
-    // More than intensity + 1 entries change nothing, so the list stays short.
+    // A refused restart ends the supervisor, so the list never holds more than intensity + 1 entries.
     while (this.#times.length > 0 && (this.#times[0] as number) < oldest) this.#times.shift();
     return this.#times.length <= this.intensity;
   }
 
-  /** Restarts within the period that ends at `nowMs`. */
-  count(nowMs: number): number {
-    return this.#times.filter((at) => at >= nowMs - this.periodMs).length;
+  /** Restarts within the period that ended with the last one. */
+  get count(): number {
+    return this.#times.length;
   }
 
   reset(): void {

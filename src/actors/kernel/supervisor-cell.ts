@@ -87,7 +87,7 @@ export class SupervisorCell extends Cell {
     const now = this.runtime.clock.monotonicMs();
     if (this.#window.admit(now)) {
       this.#plan.addRestart(cell, this.children.values(), !this.#complete);
-      const restarts = this.#window.count(now);
+      const restarts = this.#window.count;
       this.runtime.log.warn({ ...fields, restarts, decision: this.#spec.strategy }, "restarting child");
       return;
     }

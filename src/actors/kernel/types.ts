@@ -23,7 +23,10 @@ export type Lane = "normal" | "priority";
 export interface AskOptions {
   /** Milliseconds until the ask is rejected deadline-exceeded; "none" only for subscriptions such as Wait. */
   readonly timeoutMs: number | "none";
-  /** Aborting rejects the ask with `cancelled`; what the actor has begun is not undone. */
+  /**
+   * Aborting rejects the ask with `cancelled`, or with the deadline-exceeded that the signal carries. What the
+   * actor has begun is not undone; a message still queued is skipped, as it is after a timeout.
+   */
   readonly signal?: AbortSignal | undefined;
   /** Who sends: messages of one sender keep their order. For dead letters and the tap. */
   readonly from?: string;
@@ -68,7 +71,8 @@ export interface ActorContext<M> {
   /**
    * Runs `effect` after the handler returned; its outcome comes back as the message that `settle` builds.
    * The signal aborts when the actor ends or the deadline passes; an outcome that arrives after the actor's
-   * end or restart is discarded.
+   * end or restart is discarded, so an effect gives back what it holds when its signal has aborted. A handler
+   * that throws or stops the actor runs none of the effects it asked for.
    */
   perform<T>(
     effect: (signal: AbortSignal) => Promise<T>,
@@ -78,7 +82,10 @@ export interface ActorContext<M> {
   /** (Re)starts the timer of that key: `message` arrives after `delayMs`. */
   startTimer(key: string, delayMs: number, message: M): void;
   cancelTimer(key: string): void;
-  /** Exactly one message, built by `onDown`, when `target` ends; at once if it has ended already. */
+  /**
+   * Exactly one message, built by `onDown`, when `target` ends; at once if it has ended already. A restart is
+   * not an end. This actor's own crash forgets its watches: init asks for them again.
+   */
   watch(target: AnyActorRef, onDown: (down: Down) => M): void;
   /** Ends this actor (reason normal) once the current handler has returned; open asks are rejected unavailable. */
   stop(): void;

@@ -109,6 +109,8 @@ async function execIn(
       },
       start: async (): Promise<void> => {
         await client.tasks.start({ containerId: id, execId });
+      },
+      started: (): void => {
         running = true;
       },
     };
@@ -116,6 +118,7 @@ async function execIn(
       if (options.detach) {
         await session.create({ stdin: "", stdout: "", stderr: "" });
         await session.start();
+        session.started();
         // Its record stays: somebody may want to wait for it, and the container's end removes it.
         if (ctx.json) ctx.printJson({ id, execId });
         else ctx.print(execId);

@@ -114,6 +114,8 @@ async function runContainer(
         start: async (): Promise<void> => {
           ({ pid } = await client.tasks.start({ containerId: id }));
           throwIfInterrupted(ctx);
+        },
+        started: (): void => {
           started = true;
         },
       };

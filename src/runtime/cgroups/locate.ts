@@ -27,7 +27,10 @@ export interface CgroupSources {
 
 const realSources: CgroupSources = { procRoot: "/proc", pathPrefix: "" };
 
-/** The cgroups of a live process. Undefined when it is gone (also while a zombie: then the kernel says "/"). */
+/**
+ * The cgroups of a live process; undefined when it is gone. Of a zombie the kernel says that it is in the root of
+ * each v1 hierarchy: such directories are nobody's `own`.
+ */
 export function locateCgroups(pid: number, sources: CgroupSources = realSources): CgroupPaths | undefined {
   let memberships: string;
   let mountinfo: string;
@@ -103,4 +106,12 @@ export function processDirectory(cgroups: CgroupPaths): string | undefined {
 /** `directory` unless it is a hierarchy's root: acting on that would act on the whole machine. */
 export function own(cgroups: CgroupPaths, directory: string | undefined): string | undefined {
   return directory === undefined || cgroups.hierarchyRoots.includes(directory) ? undefined : directory;
+}
+
+/** The same without hierarchies' roots. */
+export function ownOnly(cgroups: CgroupPaths): CgroupPaths {
+  const mine = Object.entries(cgroups.controllers).filter(
+    ([, directory]) => own(cgroups, directory) !== undefined,
+  );
+  return { ...cgroups, controllers: Object.fromEntries(mine), unified: own(cgroups, cgroups.unified) };
 }

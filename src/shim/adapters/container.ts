@@ -47,6 +47,8 @@ export class OciContainer implements ContainerRuntime {
   readonly sharesPidNamespace: boolean;
   readonly #options: ContainerOptions;
   readonly #call: RuntimeCall;
+  /** The runtime's containers are plain processes in plain cgroups. */
+  #isPlain = false;
   /** Undefined until init exists, and for an init that was gone before it could be asked. */
   #cgroups: CgroupPaths | undefined;
 
@@ -57,18 +59,20 @@ export class OciContainer implements ContainerRuntime {
   }
 
   async create(streams: ProcessStreams): Promise<number> {
-    const { pid } = await this.#options.runtime.create(this.#creation(streams));
-    this.#cgroups = locateCgroups(pid);
-    return pid;
+    return this.#made(this.#options.runtime.create(this.#creation(streams)));
   }
 
   async restore(streams: ProcessStreams, checkpoint: string): Promise<number> {
     const workPath = this.#criuWorkPath();
-    const { pid } = await this.#options.runtime.restore({
-      ...this.#creation(streams),
-      imagePath: checkpoint,
-      workPath,
-    });
+    const call = { ...this.#creation(streams), imagePath: checkpoint, workPath };
+    return this.#made(this.#options.runtime.restore(call));
+  }
+
+  async #made(making: Promise<{ readonly pid: number }>): Promise<number> {
+    const { probe, runtime } = this.#options;
+    // Asked now, so that a signal later goes out in the same turn in which its pid was found to be alive.
+    const [{ pid }, { kind }] = await Promise.all([making, probe(runtime.binary)]);
+    this.#isPlain = kind !== "other";
     this.#cgroups = locateCgroups(pid);
     return pid;
   }
@@ -113,7 +117,7 @@ export class OciContainer implements ContainerRuntime {
   }
 
   async signalInit(pid: number, signalNumber: number): Promise<boolean> {
-    if (await this.#isPlain()) return sendSignal(pid, signalNumber);
+    if (this.#isPlain) return sendSignal(pid, signalNumber);
     try {
       await this.#options.runtime.kill({ ...this.#call, signal: signalNumber, all: false });
       return true;
@@ -125,19 +129,19 @@ export class OciContainer implements ContainerRuntime {
 
   async signalAll(signalNumber: number): Promise<void> {
     const cgroups = this.#ownCgroups();
-    if (signalNumber === SIGKILL && cgroups !== undefined && (await this.#isPlain()))
+    if (signalNumber === SIGKILL && cgroups !== undefined && this.#isPlain)
       return killAll(cgroups, killAllMs);
     // Other signals want every process stopped while they are sent; runc knows how.
     await this.#options.runtime.kill({ ...this.#call, signal: signalNumber, all: true });
   }
 
   async pause(): Promise<void> {
-    const freezer = await this.#freezer();
+    const freezer = this.#freezer();
     await (freezer === undefined ? this.#options.runtime.pause(this.#call) : freeze(freezer, freezeMs));
   }
 
   async resume(): Promise<void> {
-    const freezer = await this.#freezer();
+    const freezer = this.#freezer();
     if (freezer === undefined) await this.#options.runtime.resume(this.#call);
     else thaw(freezer);
   }
@@ -148,7 +152,7 @@ export class OciContainer implements ContainerRuntime {
 
   async pids(): Promise<readonly number[]> {
     const cgroups = this.#ownCgroups();
-    if (cgroups !== undefined && (await this.#isPlain())) return listPids(cgroups);
+    if (cgroups !== undefined && this.#isPlain) return listPids(cgroups);
     return this.#options.runtime.ps(this.#call);
   }
 
@@ -179,20 +183,14 @@ export class OciContainer implements ContainerRuntime {
     return watch === undefined ? noWatch : { checkNow: () => watch.settle(), close: () => watch.close() };
   }
 
-  /** A runtime whose containers are plain processes in plain cgroups. */
-  async #isPlain(): Promise<boolean> {
-    const { runtime, probe } = this.#options;
-    return (await probe(runtime.binary)).kind !== "other";
-  }
-
   #ownCgroups(): CgroupPaths | undefined {
     return this.#cgroups && processDirectory(this.#cgroups) !== undefined ? this.#cgroups : undefined;
   }
 
   /** The cgroups to freeze by ourselves; undefined leaves it to the runtime. */
-  async #freezer(): Promise<CgroupPaths | undefined> {
+  #freezer(): CgroupPaths | undefined {
     const cgroups = this.#ownCgroups();
-    if (cgroups === undefined || !(await this.#isPlain())) return undefined;
+    if (cgroups === undefined || !this.#isPlain) return undefined;
     return cgroups.version === "v2" || cgroups.controllers.freezer === processDirectory(cgroups)
       ? cgroups
       : undefined;

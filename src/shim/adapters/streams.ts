@@ -1,5 +1,6 @@
 /** A process's streams from the stdio plane, with a budget for each wait and totals of what was moved. */
 import type { Clock } from "../../core/clock.js";
+import { DaemonError, unknownError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { StreamTotals } from "../../wire/gen/berth/shim/v1/shim.js";
 import type { ProcessStreams, StdioOpener } from "../ports.js";
@@ -51,22 +52,32 @@ export function streamsOpener(plane: StdioPlane, options: StreamsOptions): Count
     async open(process, stdio, signal) {
       const { containerId, execId } = process;
       const streamKey = [options.namespace, containerId, ...(execId === "" ? [] : [execId])].join("/");
-      const io = await plane.open(
-        {
-          streamKey,
-          stdio,
-          mode: options.mode,
-          ioUid: process.ioUid,
-          ioGid: process.ioGid,
-          openTimeoutMs: options.openMs,
-          drainTimeoutMs: options.drainMs,
-          temporaryDirectory: options.temporaryDirectory,
-        },
-        signal,
-      );
+      const request = {
+        streamKey,
+        stdio,
+        mode: options.mode,
+        ioUid: process.ioUid,
+        ioGid: process.ioGid,
+        openTimeoutMs: options.openMs,
+        drainTimeoutMs: options.drainMs,
+        temporaryDirectory: options.temporaryDirectory,
+      };
+      const io = await plane.open(request, signal).catch((error: unknown) => {
+        throw inContainerdsWords(error);
+      });
       return adapt(io, options, (report) => count(streamKey, report));
     },
   };
+}
+
+/** Failures that containerd's shim meets only after it has made the process's pipes. */
+const copyFailure = /^failed to (start (console|io pipe) copy|open stdin fifo)/;
+
+/** Earlier ones it tells as failures to create "init's" streams, for an exec too. */
+function inContainerdsWords(error: unknown): unknown {
+  if (!(error instanceof DaemonError) || error.kind !== "unknown" || copyFailure.test(error.message))
+    return error;
+  return unknownError(`failed to create init process I/O: ${error.message}`, { cause: error });
 }
 
 function adapt(io: ProcessIo, options: StreamsOptions, count: (report: DrainReport) => void): ProcessStreams {

@@ -202,8 +202,20 @@ describe("cgroup v2 counters", () => {
   });
 
   it("a cgroup that is gone contributes nothing and does not throw", () => {
-    const gone = { ...fakeV2(), unified: "/nonexistent/cgroup" };
+    const gone = { ...fakeV2(), unified: "/proc/no-such-cgroup" };
     expect(readStatsV2(gone)).toEqual(Metrics.fromPartial({}));
+  });
+
+  it("the machine's own counters are never told as a container's", () => {
+    put("pids.current", "4000\n");
+    const root: CgroupPaths = {
+      version: "v2",
+      controllers: {},
+      unified: directory,
+      hierarchyRoots: [directory],
+    };
+    expect(readStatsV2(root).pids?.current).toBe(4000n);
+    expect(Metrics.decode(readStats(root).value)).toEqual(Metrics.fromPartial({}));
   });
 
   it("lines that do not fit are left out", () => {

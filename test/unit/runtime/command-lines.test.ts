@@ -82,8 +82,8 @@ describe("error texts", () => {
   it("fall back to the process's own failure, and say why there is no log", () => {
     const silent = { lastError: undefined, lastLine: undefined, unreadable: undefined };
     expect(runtimeError(prefix, failure, silent).message).toBe(`${prefix}: ${failure.message}`);
-    expect(runtimeError(prefix, failure, readRuntimeLog("/nonexistent/log.json", 0)).message).toBe(
-      `${prefix}: unable to retrieve OCI runtime error (open /nonexistent/log.json: no such file or directory): ${failure.message}`,
+    expect(runtimeError(prefix, failure, readRuntimeLog("/proc/no-such-directory/log.json", 0)).message).toBe(
+      `${prefix}: unable to retrieve OCI runtime error (open /proc/no-such-directory/log.json: no such file or directory): ${failure.message}`,
     );
   });
 

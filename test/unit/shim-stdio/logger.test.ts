@@ -1,6 +1,7 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { toDaemonError } from "../../../src/core/errors.js";
 import { until } from "../../support/until.js";
 import { createFixture, ourFds, type PlaneFixture, removePumpWorker, runChild } from "./plane-fixture.js";
 import { startOnTerminal } from "./pty-sender.js";
@@ -77,10 +78,12 @@ describe("a binary:// logger", () => {
   });
 
   it("that cannot be started, ends early or never gets ready refuses the process", async () => {
-    await expect(fixture.open({ stdout: "binary:///nonexistent" })).rejects.toMatchObject({
-      kind: "unknown",
-      message: "failed to start binary process: fork/exec /nonexistent: no such file or directory",
-    });
+    const missing = join(fixture.directory, "missing");
+    const refused = await fixture.open({ stdout: `binary://${missing}` }).catch(toDaemonError);
+    expect(refused).toMatchObject({ kind: "unknown" });
+    expect(String(refused)).toBe(
+      `DaemonError: failed to start binary process: fork/exec ${missing}: no such file or directory`,
+    );
     await expect(fixture.open({ stdout: program("exit 1") })).rejects.toThrow("it ended");
     await expect(fixture.open({ stdout: program("exec sleep 100") }, { openTimeoutMs: 100 })).rejects.toThrow(
       "context deadline exceeded",

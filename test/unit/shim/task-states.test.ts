@@ -98,7 +98,6 @@ const expected: Record<string, Record<string, string>> = {
     kill: finished,
     killZero: finished,
     killInvalid: finished,
-    resize: "2 cannot resize a stopped container",
   },
 };
 
@@ -180,7 +179,7 @@ const execExpected: Record<string, Record<string, string>> = {
   running: {
     start: "2 cannot start a running process",
     delete: "2 cannot delete a running process",
-    killInvalid: "2 exec kill error after check: unknown error after kill: invalid argument",
+    killInvalid: "2 exec kill error: unknown error after kill: invalid argument",
   },
   stopped: {
     start: "2 cannot start a stopped process",

@@ -181,6 +181,25 @@ describe("ask", () => {
     expect(system.counters.lateReplies).toBe(2);
   });
 
+  it("answered later is forgotten by the actor: a crash does not touch it again", async () => {
+    const { ref, clock, system } = oneActor();
+    const ask = watchPromise(
+      ref.ask<number>(
+        (reply) => ({
+          kind: "q",
+          reply,
+          run: (ctx) => ctx.startTimer("t", 5, { kind: "answer", run: () => reply.resolve(1) }),
+        }),
+        { timeoutMs: 50 },
+      ),
+    );
+    await clock.advance(5);
+    expect(ask.settled).toEqual(["ok:1"]);
+    ref.tell({ kind: "crash", run: boom });
+    await clock.runUntilIdle();
+    expect(system.counters).toMatchObject({ crashes: 1, lateReplies: 0 });
+  });
+
   it("rejects when the message cannot be built", async () => {
     const { ref } = oneActor();
     await expect(ref.ask(boom, { timeoutMs: 5 })).rejects.toMatchObject({ kind: "unknown", message: "boom" });

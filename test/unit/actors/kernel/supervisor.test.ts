@@ -67,6 +67,69 @@ describe("starting", () => {
     },
   );
 
+  it.each(["one-for-one", "one-for-all", "rest-for-one"] as const)(
+    "tries a failing child again before its younger siblings (%s)",
+    async (strategy) => {
+      const world = createWorld();
+      let failures = 2;
+      const order: string[] = [];
+      const flaky = scripted({
+        init: () => {
+          if (failures-- > 0) boom();
+          order.push("x");
+        },
+      });
+      const b = scripted({ init: () => order.push("b") });
+      world.system.start(supervisor(strategy, [child("x", flaky.spec), child("b", b.spec)]));
+      await world.clock.runUntilIdle();
+      expect(order).toEqual(["x", "b"]);
+    },
+  );
+
+  it("holds later siblings back at a group restart too, until a nested supervisor is complete", async () => {
+    const world = createWorld();
+    let failures = 0;
+    const order: string[] = [];
+    const flaky = scripted({
+      init: () => {
+        if (failures-- > 0) boom();
+        order.push("x");
+      },
+    });
+    world.system.start(
+      supervisor("rest-for-one", [
+        child("a", scripted().spec),
+        child("s", supervisor("one-for-one", [child("x", flaky.spec)])),
+        child("b", scripted({ init: () => order.push("b") }).spec),
+      ]),
+    );
+    failures = 3;
+    refOf(world, "root/a").tell({ kind: "crash", run: boom });
+    await world.clock.runUntilIdle();
+    expect(order).toEqual(["x", "b", "x", "b"]);
+  });
+
+  it("of a one-for-one supervisor's child waits for no slow sibling once all were up", async () => {
+    const world = createWorld();
+    const root = world.system.start(supervisor("one-for-one", [child("a", scripted().spec)]));
+    const hopeless = supervisor("one-for-one", [child("x", scripted({ init: boom }).spec)], {
+      intensity: 1e6,
+    });
+    root.startSupervisor(child("s", hopeless));
+    const b = scripted();
+    root.startActor(child("b", b.spec));
+    expect(b.log).toEqual(["init"]);
+    refOf(world, "root/a").tell({ kind: "crash", run: boom });
+    for (let n = 0; n < 20; n++) world.scheduler.step();
+    expect(world.system.inspect().children[0]).toMatchObject({
+      path: "root/a",
+      status: "running",
+      restarts: 1,
+    });
+    void world.system.shutdown();
+    await world.clock.runUntilIdle();
+  });
+
   it("refuses a second root, doubled ids and negative budgets, and leaves nothing behind", () => {
     const world = createWorld();
     const twice = [child("a", scripted().spec), child("a", scripted().spec)];
@@ -133,6 +196,33 @@ describe("dynamic children", () => {
     await world.clock.runUntilIdle();
     expect(root.childIds()).toEqual([]);
     expect(stops(world)).toEqual(["root/a:shutdown"]);
+  });
+
+  it("may be stopped from inside their last words, and by a tap that saw them start or crash", async () => {
+    const world = createWorld();
+    const ended: string[] = [];
+    const lastWords = scripted({
+      terminated: (_state, reason) => {
+        ended.push(reason.kind);
+        void root.stopChild("a");
+      },
+    });
+    const root = world.system.start(supervisor("one-for-one", [child("a", lastWords.spec)]));
+    world.system.tap(({ kind, path }) => {
+      if (path === "root/b" && kind === "started") void root.stopChild("b");
+      if (path === "root/c" && kind === "crashed") void root.stopChild("c");
+    });
+    refOf(world, "root/a").tell({ kind: "crash", run: boom });
+    const b = scripted();
+    root.startActor(child("b", b.spec));
+    const c = scripted();
+    root.startActor(child("c", c.spec)).tell({ kind: "crash", run: boom });
+    await world.clock.runUntilIdle();
+    expect(ended).toEqual(["crash"]);
+    expect(b.log).toEqual([]);
+    expect(c.log).toEqual(["init", "crash", "terminated:shutdown"]);
+    expect(root.childIds()).toEqual([]);
+    expect(world.system.inspect().status).toBe("running");
   });
 
   it("leave nothing behind, a hundred thousand of them", async () => {
