@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { stdioConfig } from "../test/support/daemon.js";
 import { makeFifo } from "../test/support/fifo.js";
 import { processFacts } from "../test/support/proc.js";
 import { createContainer, endTask } from "../test/support/tasks.js";
@@ -25,8 +26,8 @@ export const stdioBench: Bench = {
     const list = entries.flatMap((entry) =>
       entry.kind === "berthd"
         ? [
-            { ...entry, name: "berthd, direct", config: '[stdio]\nmode = "direct"\n' },
-            { ...entry, name: "berthd, pumped", config: '[stdio]\nmode = "pump"\n' },
+            { ...entry, name: "berthd, direct", config: stdioConfig("direct") },
+            { ...entry, name: "berthd, pumped", config: stdioConfig("pump") },
           ]
         : [entry],
     );

@@ -91,7 +91,12 @@ function run(file, args, { inherit = false, env = process.env, timeoutMs = 600_0
 let place; // the temporary directory
 const socket = () => join(place, "berth.sock");
 const metricsSocket = () => join(place, "metrics.sock");
-const cliEnvironment = () => ({ ...process.env, BERTH_ADDRESS: socket(), BERTH_NAMESPACE: namespace });
+const cliEnvironment = () => ({
+  ...process.env,
+  BERTH_ADDRESS: socket(),
+  BERTH_NAMESPACE: namespace,
+  BERTH_FIFO_DIR: place,
+});
 
 /** Runs `berth …` the way a reader would type it, and shows both. */
 async function showBerth(args, { expected = 0, lines = Number.POSITIVE_INFINITY } = {}) {
@@ -355,9 +360,6 @@ function signalAll(pids, signal) {
   }
 }
 
-const fifoDirectories = () => readdirSync("/run").filter((name) => name.startsWith("berth-io-"));
-let fifosBefore = [];
-
 /** Stops what runs, removes what was made; adds whatever was in the way to `problems`. */
 async function cleanUp() {
   for (const child of children) child.kill("SIGTERM");
@@ -390,8 +392,8 @@ async function cleanUp() {
     spawnSync("umount", ["-l", mount]);
   }
   removeCgroups("/sys/fs/cgroup");
-  for (const name of fifoDirectories().filter((entry) => !fifosBefore.includes(entry)))
-    if (ownsFifos(name)) problems.push(`a FIFO directory was left: /run/${name}`);
+  for (const name of readdirSync(place).filter((entry) => entry.startsWith("berth-io-")))
+    problems.push(`FIFOs were left: ${name}`);
   const failed = problems.length > 0 || process.exitCode;
   if (failed && existsSync(join(place, "berthd.log"))) lastLog = logTail();
   rmSync(place, { recursive: true, force: true, maxRetries: 3 });
@@ -414,19 +416,6 @@ function removeCgroups(root) {
   }
 }
 
-/** Another user of this machine may run berth at the same time: only directories that nobody has open count. */
-function ownsFifos(name) {
-  for (const pid of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      if (readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`).includes(name)))
-        return false;
-    } catch {
-      // Gone while we looked.
-    }
-  }
-  return existsSync(join("/run", name));
-}
-
 // ---- the whole -----------------------------------------------------------------------------------------------
 
 async function demonstrate() {
@@ -439,7 +428,6 @@ async function demonstrate() {
 
   step("Start a private berthd");
   place = mkdtempSync(join(tmpdir(), "berth-quickstart-"));
-  fifosBefore = fifoDirectories();
   await startDaemon();
   await listenToEvents();
 

@@ -14,7 +14,8 @@ const shown = (value: number): string => {
 
 /** How the rival did, in words: `2.10x faster` of a time, `1.30x more` of a rate. */
 function verdict(row: ComparedRow): string {
-  if (!Number.isFinite(row.ratio) || row.ratio <= 0) return "–";
+  if (!Number.isFinite(row.ratio)) return "–";
+  if (row.ratio <= 0) return row.better === "lower" ? "nothing measurable" : "–";
   const gain = row.better === "lower" ? 1 / row.ratio : row.ratio;
   return gain >= 1 ? `${gain.toFixed(2)}x better` : `${(1 / gain).toFixed(2)}x worse`;
 }

@@ -29,8 +29,8 @@ const directoryPrefix = "berth-io-";
 const peerDeadlineMs = 30_000;
 
 const isRoot = (): boolean => process.getuid?.() === 0;
-/** On a tmpfs for root: FIFOs that a killed client left are gone with the next boot. */
-const parentDirectory = (): string => (isRoot() ? "/run" : tmpdir());
+/** Where the directories are made unless BERTH_FIFO_DIR says otherwise. On a tmpfs for root: FIFOs that a killed client left are gone with the next boot. */
+const parentDirectory = (): string => process.env.BERTH_FIFO_DIR || (isRoot() ? "/run" : tmpdir());
 
 export class FifoSet {
   readonly #directory: string;

@@ -152,6 +152,10 @@ function socketPath(key: string, address: string, reserve: number): string {
 const dotted = (path: readonly string[]): string =>
   path.map((key) => (/^[A-Za-z0-9_-]+$/.test(key) ? key : JSON.stringify(key))).join(".");
 
+const isTable = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+
+/** Throws invalid-argument where a table has to be and something else is. */
 function unknownKeys(document: Record<string, unknown>): string[] {
   const unknown: string[] = [];
   const visit = (table: Record<string, unknown>, path: readonly string[]): void => {
@@ -162,8 +166,11 @@ function unknownKeys(document: Record<string, unknown>): string[] {
         .filter(({ path: known }) => here.every((part, index) => known[index] === part));
       if (matching.length === 0) unknown.push(dotted(here));
       else if (matching.some(({ path: known }) => known.length === here.length)) continue;
-      else if (typeof value === "object" && value !== null && !Array.isArray(value))
-        visit(value as Record<string, unknown>, here);
+      else if (isTable(value)) visit(value, here);
+      else
+        throw invalidArgument(
+          `configuration key ${dotted(here)} is ${JSON.stringify(value)}, expected a table`,
+        );
     }
   };
   visit(document, []);

@@ -14,7 +14,8 @@ export type InitState =
   /** Start is under way. An exit that beats its outcome waits here. */
   | { readonly phase: "starting"; readonly pid: number; readonly earlyExit?: Exit }
   | { readonly phase: "running"; readonly pid: number }
-  | { readonly phase: "pausing"; readonly pid: number }
+  /** `killed`: SIGKILL came meanwhile, and takes effect only if it is thawed again. */
+  | { readonly phase: "pausing"; readonly pid: number; readonly killed?: true }
   | { readonly phase: "paused"; readonly pid: number }
   /** Reaped, but not told yet: execs and output come first. Clients still see it running. */
   | { readonly phase: "ending"; readonly pid: number; readonly exit: Exit }

@@ -1,6 +1,7 @@
 /**
  * Key layout of metadata.lmdb. Namespaces hold no slash, so a prefix names exactly one of them:
- * `meta/uuid`, `ns/<namespace>`, `container/<namespace>/<id>`, `lease/<namespace>/<id>`.
+ * `meta/uuid`, `ns/<namespace>`, `container/<namespace>/<id>`, `lease/<namespace>/<id>`, and
+ * `had-containers/<namespace>` from a namespace's first container on.
  */
 import { invalidArgument } from "../core/errors.js";
 
@@ -12,6 +13,7 @@ export type Kind = "container" | "lease";
 export const uuidKey = "meta/uuid";
 export const namespacePrefix = "ns/";
 export const namespaceKey = (namespace: string): string => `${namespacePrefix}${namespace}`;
+export const hadContainersKey = (namespace: string): string => `had-containers/${namespace}`;
 export const kindPrefix = (kind: Kind, namespace: string): string => `${kind}/${namespace}/`;
 
 export function objectKey(kind: Kind, namespace: string, id: string): string {

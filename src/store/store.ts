@@ -20,7 +20,16 @@ import {
 import { type CommitThread, startCommitThread } from "./commit-thread.js";
 import { checkDatabaseFile } from "./database-file.js";
 import { type DatabaseSize, DiskReserve, reserveLockFile } from "./disk-reserve.js";
-import { endOf, type Kind, kindPrefix, namespaceKey, namespacePrefix, objectKey, uuidKey } from "./keys.js";
+import {
+  endOf,
+  hadContainersKey,
+  type Kind,
+  kindPrefix,
+  namespaceKey,
+  namespacePrefix,
+  objectKey,
+  uuidKey,
+} from "./keys.js";
 import { storageError } from "./storage-error.js";
 import { type Change, WriteQueue, type WriteView } from "./write-queue.js";
 
@@ -101,14 +110,11 @@ class LmdbStore implements StorePort {
     this.#list("container", namespace, decodeContainer);
 
   createContainer(namespace: string, record: ContainerRecord): Promise<void> {
-    const kept = { ...record, labels: withoutEmpty(record.labels) };
-    return this.#create(
-      "container",
-      namespace,
-      record.id,
-      encodeContainer(kept),
-      `container ${quoted(record.id)}`,
-    );
+    const value = encodeContainer({ ...record, labels: withoutEmpty(record.labels) });
+    return this.#write((view) => {
+      insert(view, "container", namespace, record.id, value);
+      if (view.get(hadContainersKey(namespace)) === undefined) view.put(hadContainersKey(namespace), marker);
+    });
   }
 
   updateContainer(
@@ -116,55 +122,56 @@ class LmdbStore implements StorePort {
     id: string,
     change: (current: ContainerRecord) => ContainerRecord,
   ): Promise<ContainerRecord> {
-    const kept = (current: ContainerRecord): ContainerRecord => {
-      const next = change(current);
-      return { ...next, labels: withoutEmpty(next.labels) };
-    };
-    return this.#update(
-      "container",
-      namespace,
-      id,
-      decodeContainer,
-      encodeContainer,
-      kept,
-      `container ${quoted(id)}`,
-    );
+    return this.#write((view) => {
+      const key = objectKey("container", namespace, id);
+      const stored = view.get(key);
+      if (stored === undefined) throw missingContainer(view, "update", namespace, id);
+      const next = change(decodeContainer(stored));
+      const kept: ContainerRecord = { ...next, labels: withoutEmpty(next.labels) };
+      view.put(key, encodeContainer(kept));
+      return kept;
+    });
   }
 
-  deleteContainer = (namespace: string, id: string): Promise<void> =>
-    this.#delete(
-      "container",
-      namespace,
-      id,
-      `cannot delete container ${quoted(id)} in namespace ${quoted(namespace)}`,
-    );
+  deleteContainer(namespace: string, id: string): Promise<void> {
+    return this.#write((view) => {
+      const key = objectKey("container", namespace, id);
+      if (view.get(key) === undefined) throw missingContainer(view, "delete", namespace, id);
+      view.remove(key);
+    });
+  }
 
   getLease = (namespace: string, id: string): LeaseRecord | undefined =>
     this.#get("lease", namespace, id, decodeLease);
   listLeases = (namespace: string): readonly LeaseRecord[] => this.#list("lease", namespace, decodeLease);
   createLease(namespace: string, lease: LeaseRecord): Promise<void> {
-    const kept = { ...lease, labels: withoutEmpty(lease.labels) };
-    return this.#create("lease", namespace, lease.id, encodeLease(kept), `lease ${quoted(lease.id)}`);
+    const value = encodeLease({ ...lease, labels: withoutEmpty(lease.labels) });
+    return this.#write((view) => insert(view, "lease", namespace, lease.id, value));
   }
-  updateLease = (
+
+  updateLease(
     namespace: string,
     id: string,
     change: (current: LeaseRecord) => LeaseRecord,
-  ): Promise<LeaseRecord> =>
-    this.#update(
-      "lease",
-      namespace,
-      id,
-      decodeLease,
-      encodeLease,
-      (current) => {
-        const next = change(current);
-        return { ...next, labels: withoutEmpty(next.labels) };
-      },
-      `lease ${quoted(id)}`,
-    );
-  deleteLease = (namespace: string, id: string): Promise<void> =>
-    this.#delete("lease", namespace, id, `lease ${quoted(id)}`);
+  ): Promise<LeaseRecord> {
+    return this.#write((view) => {
+      const key = objectKey("lease", namespace, id);
+      const stored = view.get(key);
+      if (stored === undefined) throw notFound(`lease ${quoted(id)}`);
+      const next = change(decodeLease(stored));
+      const kept: LeaseRecord = { ...next, labels: withoutEmpty(next.labels) };
+      view.put(key, encodeLease(kept));
+      return kept;
+    });
+  }
+
+  deleteLease(namespace: string, id: string): Promise<void> {
+    return this.#write((view) => {
+      const key = objectKey("lease", namespace, id);
+      if (view.get(key) === undefined) throw notFound(`lease ${quoted(id)}`);
+      view.remove(key);
+    });
+  }
 
   getNamespace(name: string): Labels | undefined {
     const stored = this.#db.get(namespaceKey(name));
@@ -203,6 +210,7 @@ class LmdbStore implements StorePort {
       }
       // Leases do not hold a namespace: they go with it.
       for (const key of keysOf(view, "lease", name)) view.remove(key);
+      view.remove(hadContainersKey(name));
       view.remove(namespaceKey(name));
     });
   }
@@ -227,44 +235,6 @@ class LmdbStore implements StorePort {
     return [...this.#db.getRange({ start: prefix, end: endOf(prefix) })].map(({ value }) => decode(value));
   }
 
-  async #create(kind: Kind, namespace: string, id: string, value: Buffer, subject: string): Promise<void> {
-    const key = objectKey(kind, namespace, id);
-    await this.#write((view) => {
-      if (view.get(key) !== undefined) throw alreadyExists(subject);
-      // Any object makes its namespace, without an event.
-      if (view.get(namespaceKey(namespace)) === undefined)
-        view.put(namespaceKey(namespace), encodeLabels({}));
-      view.put(key, value);
-    });
-  }
-
-  async #update<T>(
-    kind: Kind,
-    namespace: string,
-    id: string,
-    decode: (stored: Buffer) => T,
-    encode: (record: T) => Buffer,
-    change: (current: T) => T,
-    subject: string,
-  ): Promise<T> {
-    const key = objectKey(kind, namespace, id);
-    return this.#write((view) => {
-      const stored = view.get(key);
-      if (stored === undefined) throw notFound(subject);
-      const next = change(decode(stored));
-      view.put(key, encode(next));
-      return next;
-    });
-  }
-
-  async #delete(kind: Kind, namespace: string, id: string, subject: string): Promise<void> {
-    const key = objectKey(kind, namespace, id);
-    await this.#write((view) => {
-      if (view.get(key) === undefined) throw notFound(subject);
-      view.remove(key);
-    });
-  }
-
   async #write<T>(change: Change<T>): Promise<T> {
     try {
       return await this.#queue.write(change);
@@ -275,6 +245,29 @@ class LmdbStore implements StorePort {
       throw error;
     }
   }
+}
+
+const marker = Buffer.of(1);
+
+/** Any object makes its namespace, without an event. */
+function insert(view: WriteView, kind: Kind, namespace: string, id: string, value: Buffer): void {
+  const key = objectKey(kind, namespace, id);
+  if (view.get(key) !== undefined) throw alreadyExists(`${kind} ${quoted(id)}`);
+  if (view.get(namespaceKey(namespace)) === undefined) view.put(namespaceKey(namespace), encodeLabels({}));
+  view.put(key, value);
+}
+
+/** containerd words this differently before a namespace's first container, and leaves the quotes out once. */
+function missingContainer(
+  view: WriteView,
+  verb: "update" | "delete",
+  namespace: string,
+  id: string,
+): DaemonError {
+  if (view.get(hadContainersKey(namespace)) === undefined) {
+    return notFound(`cannot ${verb} container ${quoted(id)} in namespace ${quoted(namespace)}`);
+  }
+  return notFound(verb === "delete" ? `container ${id}` : `container ${quoted(id)}`);
 }
 
 /** What lmdb says of its file; its type for this is `{}`. */

@@ -159,15 +159,17 @@ const scenarios: readonly Scenario[] = [
     title: "a megabyte of output arrives whole from a process that exits at once",
     proves: /"length":1048576/,
     run: async (side) => {
-      const result = await side.ctr(
-        [
-          ...["run", "--rm", "--rootfs", side.rootfs, "loud", "/bin/sh", "-c"],
-          "yes 0123456789abcde | head -c 1048576",
-        ],
-        { silent: true },
-      );
-      const intact = result.stdout === "0123456789abcde\n".repeat(65536);
-      side.note("output", { code: result.code, length: result.stdout.length, intact });
+      const loud = ["run", "--rm", "--rootfs", side.rootfs, "loud", "/bin/sh", "-c"];
+      const script = "yes 0123456789abcde | head -c 1048576";
+      // ctr on a busy machine may lose the end of what containerd's shim was still copying, so the reference
+      // has some attempts; berthd has one.
+      for (let attempts = side.daemon.kind === "berthd" ? 1 : 10; attempts > 0; attempts--) {
+        const result = await side.ctr([...loud, script], { silent: true });
+        const intact = result.stdout === "0123456789abcde\n".repeat(65536);
+        if (!intact && attempts > 1) continue;
+        side.note("output", { code: result.code, length: result.stdout.length, intact });
+        break;
+      }
     },
   },
   {

@@ -259,7 +259,9 @@ const scenarios: readonly Scenario[] = [
         await child;
         await side.ctr(["namespaces", "rm", `${side.namespace}-probe`], { silent: true });
       }
-      const lines = text.split("\n").filter((line) => line.includes(` ${side.namespace} `));
+      const lines = text
+        .split("\n")
+        .filter((line) => line.includes(` ${side.namespace} `) && !line.includes("probe"));
       side.note(
         "topics and fields",
         lines.map((line) => {

@@ -143,7 +143,13 @@ const scenarios: readonly Scenario[] = [
   ),
   {
     title: "an exec with a process spec that is not JSON is refused",
-    proves: /"code":/,
+    proves: /"code":2/,
+    intended: {
+      reason: "containerd shows its JSON parser's words under code 2; for a bad argument berth says so",
+      change: () => [
+        { did: "exec", saw: { code: 3, message: "the process spec is not valid JSON: invalid argument" } },
+      ],
+    },
     run: async (side) => {
       await side.sleeper("host");
       const spec = { typeUrl: processTypeUrl, value: Buffer.from("not json") };
@@ -218,6 +224,16 @@ const scenarios: readonly Scenario[] = [
   {
     title: "specs that runc cannot use are refused with its words",
     proves: /OCI runtime create failed/,
+    intended: {
+      reason: "containerd shows its JSON parser's words under code 2; for a bad argument berth says so",
+      change: (reference) =>
+        reference.map((step) => {
+          if (step.did !== "create text" && step.did !== "create list") return step;
+          const problem = step.did === "create text" ? "is not valid JSON" : "is not a JSON object";
+          const message = `failed to create shim task: the spec ${problem}: invalid argument`;
+          return { ...step, saw: { code: 3, message } };
+        }),
+    },
     run: async (side) => {
       const { tasks } = side.clients;
       for (const [id, value] of [
@@ -254,7 +270,12 @@ const scenarios: readonly Scenario[] = [
       const containerId = "sized";
       await side.sleeper(containerId);
       const text = { typeUrl: resourcesTypeUrl, value: Buffer.from("nonsense") };
-      await side.rpc("update", tasks.update({ containerId, resources: text }, side.call));
+      // The words are those of the JSON parser, of containerd's or of the runtime.
+      const code = await tasks.update({ containerId, resources: text }, side.call).then(
+        () => 0,
+        (error: { statusCode?: number }) => error.statusCode,
+      );
+      side.note("update", { code });
       const good = jsonAny(resourcesTypeUrl, { memory: { limit: 50 << 20 } });
       await side.rpc("update", tasks.update({ containerId, resources: good }, side.call));
       const zeros = jsonAny(resourcesTypeUrl, { memory: { limit: 0 }, cpu: { shares: 0 } });

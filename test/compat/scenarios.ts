@@ -1,11 +1,12 @@
 /**
  * Turns a table of scenarios into tests: each runs on the real containerd and on berthd, one after the other,
  * and their transcripts must be equal. `BERTH_COMPAT_SUBJECT=containerd` compares containerd with itself,
- * which shows whether a scenario is repeatable at all.
+ * which shows whether a scenario is repeatable at all; `BERTH_COMPAT_STDIO=direct|pump` has berthd move output
+ * that way.
  */
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Daemon, type DaemonKind, startDaemon } from "../support/daemon.js";
+import { type Daemon, type DaemonKind, startDaemon, stdioConfig } from "../support/daemon.js";
 import type { EventStream } from "../support/event-stream.js";
 import { createWorkspace, type Workspace } from "../support/workspace.js";
 import { Side, type Step } from "./side.js";
@@ -70,7 +71,10 @@ export function compareDaemons(suite: string, scenarios: readonly Scenario[]): v
     beforeAll(async () => {
       workspace = createWorkspace();
       reference = await startDaemon({ kind: "containerd", workspace });
-      candidate = await startDaemon({ kind: subject, workspace });
+      const mode = process.env.BERTH_COMPAT_STDIO;
+      const config =
+        subject === "berthd" && (mode === "direct" || mode === "pump") ? { config: stdioConfig(mode) } : {};
+      candidate = await startDaemon({ kind: subject, workspace, ...config });
       streams = [await reference.clients.subscribe([]), await candidate.clients.subscribe([])];
     }, 60_000);
 

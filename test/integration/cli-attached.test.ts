@@ -5,12 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../support/until.js";
 import { type CliHarness, createHarness, daemonKinds } from "./cli-harness.js";
 
-const ourFifoDirectories = (): string[] => readdirSync("/run").filter((name) => name.startsWith("berth-io-"));
-
 describe.each(daemonKinds())("a container in the foreground on %s", { timeout: 60_000 }, (kind) => {
   let cli: CliHarness;
   let rootfs: string;
-  const before = new Set(ourFifoDirectories());
 
   beforeAll(async () => {
     cli = await createHarness(kind);
@@ -20,7 +17,7 @@ describe.each(daemonKinds())("a container in the foreground on %s", { timeout: 6
 
   const expectNothingLeft = async (): Promise<void> => {
     expect((await cli.run("ps", "-a", "-q")).stdout).toBe("");
-    expect(ourFifoDirectories().filter((name) => !before.has(name))).toEqual([]);
+    expect(cli.fifosLeft()).toEqual([]);
   };
 
   it("gets the signals that berth gets", async () => {

@@ -3,7 +3,7 @@
  * it has been built, or whatever listens on BERTH_TEST_ADDRESS.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { build } from "esbuild";
 import { type DaemonKind, haveBerthd, startDaemon } from "../support/daemon.js";
@@ -41,6 +41,8 @@ export interface CliHarness {
   readonly namespace: string;
   readonly workspace: Workspace;
   readonly program: string;
+  /** FIFO directories that commands made and did not remove. */
+  fifosLeft(): readonly string[];
   /** SIGKILLs the daemon and starts it again; undefined when it is not ours to kill. */
   readonly restartDaemon: (() => Promise<void>) | undefined;
   /** Starts the command; `stdin` undefined leaves it open. */
@@ -72,7 +74,13 @@ export async function createHarness(kind: DaemonKind | "external"): Promise<CliH
   const daemon = kind === "external" ? undefined : await startDaemon({ kind, workspace });
   const address = daemon?.address ?? process.env.BERTH_TEST_ADDRESS ?? "";
   const namespace = workspace.newNamespace();
-  const environment = { ...process.env, BERTH_ADDRESS: address, BERTH_NAMESPACE: namespace };
+  const fifoDirectory = workspace.newDirectory("fifo");
+  const environment = {
+    ...process.env,
+    BERTH_ADDRESS: address,
+    BERTH_NAMESPACE: namespace,
+    BERTH_FIFO_DIR: fifoDirectory,
+  };
   let counter = 0;
   const live = new Set<RunningCli>();
 
@@ -127,6 +135,7 @@ export async function createHarness(kind: DaemonKind | "external"): Promise<CliH
     namespace,
     workspace,
     program,
+    fifosLeft: () => readdirSync(fifoDirectory),
     restartDaemon:
       daemon === undefined
         ? undefined

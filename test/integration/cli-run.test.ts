@@ -1,16 +1,13 @@
 /** What `berth run`, `exec`, `rm` and their kin do to containers of a live daemon, and what they exit with. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../support/until.js";
 import { type CliHarness, createHarness, daemonKinds } from "./cli-harness.js";
 
-const ourFifoDirectories = (): string[] => readdirSync("/run").filter((name) => name.startsWith("berth-io-"));
-
 describe.each(daemonKinds())("the berth command on %s", { timeout: 60_000 }, (kind) => {
   let cli: CliHarness;
   let rootfs: string;
-  const before = new Set(ourFifoDirectories());
 
   beforeAll(async () => {
     cli = await createHarness(kind);
@@ -258,7 +255,7 @@ describe.each(daemonKinds())("the berth command on %s", { timeout: 60_000 }, (ki
   });
 
   it("leaves no FIFO directories behind", () => {
-    expect(ourFifoDirectories().filter((name) => !before.has(name))).toEqual([]);
+    expect(cli.fifosLeft()).toEqual([]);
     expect(existsSync(rootfs)).toBe(true);
   });
 });

@@ -6,7 +6,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type Daemon, startDaemon, subjectKind } from "../support/daemon.js";
+import { type Daemon, startDaemon, stdioConfig, subjectKind } from "../support/daemon.js";
 import { expectNoLeaks, keptShim, takeLeakSnapshot } from "../support/leaks.js";
 import { describeWith } from "../support/requirements.js";
 import { scaled } from "../support/scale.js";
@@ -47,7 +47,7 @@ for (const way of ways) {
 
     beforeAll(async () => {
       const kind = subjectKind();
-      const config = kind === "berthd" ? { config: `[stdio]\nmode = "${way.mode}"\n` } : {};
+      const config = kind === "berthd" ? { config: stdioConfig(way.mode) } : {};
       daemon = await startDaemon({ kind, ...config });
       writeFileSync(join(daemon.workspace.rootfs, "blob"), blob);
     }, 60_000);

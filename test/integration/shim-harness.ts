@@ -20,6 +20,7 @@ import { shimMethods, taskMethods } from "../../src/wire/task-methods.js";
 import { connectTtrpc, type TtrpcClient } from "../../src/wire/ttrpc/client.js";
 import { type TtrpcMethod, ttrpcMethod, ttrpcServices } from "../../src/wire/ttrpc/method.js";
 import { createTtrpcServer, type TtrpcServer } from "../../src/wire/ttrpc/server.js";
+import { listFds } from "../support/proc.js";
 import { containerSpec, type SpecOptions } from "../support/spec.js";
 import { until } from "../support/until.js";
 import { createWorkspace, type Workspace } from "../support/workspace.js";
@@ -384,3 +385,7 @@ async function underTest(kind: ShimUnderTest["kind"], parts: Parts): Promise<Shi
 
 /** What the shim says of itself. */
 export const statsOf = (shim: ShimUnderTest) => shim.call(shimMethods.stats, {});
+
+/** Where its descriptors point; the event log comes and goes with the events. */
+export const fdsOf = (shim: ShimUnderTest): string[] =>
+  listFds(shim.pid).filter((target) => !target.includes("/spool/"));

@@ -1,7 +1,16 @@
 /** The shim as a process: its files, its end, its events while no daemon listens, what a failed creation leaves. */
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { readUndelivered } from "../../src/shim/event-log.js";
@@ -16,6 +25,7 @@ import { until } from "../support/until.js";
 import {
   type BuiltShim,
   buildShim,
+  fdsOf,
   type ShimUnderTest,
   type StartOptions,
   startShim,
@@ -214,7 +224,7 @@ describe.skipIf(unavailable !== "")("the shim process", () => {
   for (const [what, { request, message }] of Object.entries(failures)) {
     it(`leaves nothing when a creation fails because ${what}, and the id is free at once`, async () => {
       await begin();
-      const fds = listFds(shim.pid);
+      const fds = fdsOf(shim);
       await expect(shim.create(request)).rejects.toMatchObject({
         kind: "unknown",
         message: expect.stringMatching(message),
@@ -227,7 +237,7 @@ describe.skipIf(unavailable !== "")("the shim process", () => {
       expect(shim.workspace.processes().filter((pid) => pid !== shim.pid)).toEqual([]);
       const runtimeRoot = join(shim.workspace.directory, "runtime", shim.namespace);
       expect(existsSync(runtimeRoot) ? readdirSync(runtimeRoot) : []).toEqual([]);
-      expect(listFds(shim.pid)).toEqual(fds);
+      expect(fdsOf(shim)).toEqual(fds);
       expect(await shim.create({ id: "bad", args: ["true"] })).toBeGreaterThan(0);
       await shim.delete("bad");
       await shim.daemon.saw("delete bad 0");
@@ -243,6 +253,36 @@ describe.skipIf(unavailable !== "")("the shim process", () => {
     });
     expect(shim.workspace.processes().filter((pid) => pid !== shim.pid)).toEqual([]);
     expect(cgroupDirectories(shim.namespace)).toEqual([]);
+  });
+
+  it("tells an exit in time although its client has stopped reading, and frees everything at Delete", async () => {
+    await begin({
+      args: ["--stdio-mode", "pump", "--drain-timeout", "200", "--delete-drain-timeout", "600"],
+    });
+    const stdout = makeFifo(join(shim.workspace.directory, "slow"));
+    // Held open, never read: FIFO, pump and pipe fill up.
+    const holder = openSync(stdout, constants.O_RDWR | constants.O_NONBLOCK);
+    try {
+      await shim.create({ id: "c1", args: ["cat", "/dev/zero"], stdout });
+      await shim.start("c1");
+      await until("the pump to be full", async () => (await statsOf(shim)).pumpStreams > 0);
+      await shim.kill("c1", 9);
+      const killedAt = performance.now();
+      expect(await shim.wait("c1")).toBe(137);
+      expect(performance.now() - killedAt).toBeLessThan(2000);
+      await shim.daemon.saw("exit c1 init 137");
+      await shim.delete("c1");
+    } finally {
+      closeSync(holder);
+    }
+    const stats = await statsOf(shim);
+    expect(stats).toMatchObject({
+      stdioProcesses: 0,
+      pumpStreams: 0,
+      streamTotals: { undrainedProcesses: 1 },
+    });
+    expect(shim.log()).toContain("output did not drain in time");
+    expect(listFds(shim.pid).filter((target) => target === stdout)).toEqual([]);
   });
 
   it("ends a runtime that hangs at its deadline, tells the caller, and serves others meanwhile", async () => {

@@ -9,12 +9,13 @@ import { Metrics as MetricsV2 } from "../../src/wire/gen/io/containerd/cgroups/v
 import { taskMethods } from "../../src/wire/task-methods.js";
 import { cgroupDirectories } from "../support/cgroups.js";
 import { makeFifo, readFifo, writeFifo } from "../support/fifo.js";
-import { isAlive, listFds, mountsUnder } from "../support/proc.js";
+import { isAlive, mountsUnder } from "../support/proc.js";
 import { processAny } from "../support/spec.js";
 import { concurrently, until } from "../support/until.js";
 import {
   type BuiltShim,
   buildShim,
+  fdsOf,
   type ShimUnderTest,
   startShim,
   statsOf,
@@ -59,13 +60,13 @@ describe.skipIf(unavailable !== "")("a task of the built shim", () => {
     await shim.delete(id);
   };
   /** Runs a shell script to its end; what it printed and its exit status. */
-  const run = async (script: string, exited?: string): Promise<{ output: string; status: number }> => {
+  const run = async (script: string): Promise<{ output: string; status: number }> => {
     const id = newId();
     const fifos = join(shim.workspace.directory, "f");
     mkdirSync(fifos, { recursive: true });
     const stdout = makeFifo(join(fifos, id));
     const reader = readFifo(stdout);
-    await shim.create({ id, args: ["sh", "-c", script], stdout, stderr: stdout, ...(exited ? {} : {}) });
+    await shim.create({ id, args: ["sh", "-c", script], stdout, stderr: stdout });
     const waiting = shim.wait(id);
     await shim.start(id);
     const status = await waiting;
@@ -228,6 +229,26 @@ describe.skipIf(unavailable !== "")("a task of the built shim", () => {
     await shim.delete(id);
   });
 
+  it("gives an exec a terminal of its own", async () => {
+    const id = await sleeper();
+    const directory = shim.workspace.newDirectory("tty");
+    const [stdin, stdout] = [makeFifo(join(directory, "in")), makeFifo(join(directory, "out"))];
+    const reader = readFifo(stdout);
+    const writer = writeFifo(stdin);
+    // The request decides, whatever the process document says.
+    const spec = processAny({ args: ["sh"], terminal: false });
+    await shim.call(taskMethods.exec, { id, execId: "t", terminal: true, stdin, stdout, stderr: "", spec });
+    await shim.start(id, "t");
+    await shim.call(taskMethods.resizePty, { id, execId: "t", width: 77, height: 22 });
+    writer.write("stty size; exit 4\n");
+    await reader.match(/22 77/);
+    expect(await shim.wait(id, "t")).toBe(4);
+    await reader.end();
+    writer.close();
+    expect(await shim.delete(id, "t")).toMatchObject({ exitStatus: 4 });
+    await end(id);
+  });
+
   it("stands still while it is paused", async () => {
     const id = newId();
     const directory = shim.workspace.newDirectory("pause");
@@ -359,7 +380,7 @@ describe.skipIf(unavailable !== "")("a task of the built shim", () => {
 
   it("leaves nothing of fifty that ran at once: no process, descriptor, mount, cgroup or runtime state", async () => {
     const before = await statsOf(shim);
-    const fdsBefore = listFds(shim.pid);
+    const fdsBefore = fdsOf(shim);
     const ids = Array.from({ length: 50 }, newId);
     await concurrently(4, ids, async (id) => {
       await shim.create({ id, args: ["sh", "-c", "exit 7"] });
@@ -383,13 +404,13 @@ describe.skipIf(unavailable !== "")("a task of the built shim", () => {
         `delete ${id} 7`,
       ]);
     }
+    await until("every event to be acknowledged", async () => (await statsOf(shim)).spoolDepth === 0);
     const after = await statsOf(shim);
     expect(after).toMatchObject({
       tasks: before.tasks,
-      spoolDepth: 0,
       stdioProcesses: before.stdioProcesses,
     });
-    expect(listFds(shim.pid)).toEqual(fdsBefore);
+    expect(fdsOf(shim)).toEqual(fdsBefore);
     expect(cgroupDirectories(shim.namespace)).toEqual([]);
     expect(mountsUnder(shim.workspace.directory)).toEqual([]);
     const left = shim.workspace.processes().filter((pid) => pid !== shim.pid);

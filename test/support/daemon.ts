@@ -198,6 +198,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
 }
 
+/** berthd's configuration that has output copied by its pump, or handed to the container directly. */
+export const stdioConfig = (mode: "direct" | "pump"): string => `[plugins."berth.stdio"]\nmode = "${mode}"\n`;
+
 /** Which daemon the berthd-only suites drive: `BERTH_TEST_DAEMON=containerd` checks the tests themselves. */
 export const subjectKind = (): DaemonKind =>
   process.env.BERTH_TEST_DAEMON === "containerd" ? "containerd" : "berthd";

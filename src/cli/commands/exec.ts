@@ -88,7 +88,6 @@ async function execIn(
 
     const fifos = options.detach ? undefined : await FifoSet.create({ stdin, terminal });
     let registered = false;
-    let keepFiles = false;
     let running = false;
     const session = {
       id,
@@ -107,8 +106,8 @@ async function execIn(
         });
         registered = true;
       },
-      start: async (): Promise<void> => {
-        await client.tasks.start({ containerId: id, execId });
+      start: async (signal: AbortSignal): Promise<void> => {
+        await client.tasks.start({ containerId: id, execId }, { signal });
       },
       started: (): void => {
         running = true;
@@ -117,7 +116,7 @@ async function execIn(
     try {
       if (options.detach) {
         await session.create({ stdin: "", stdout: "", stderr: "" });
-        await session.start();
+        await session.start(ctx.signal);
         session.started();
         // Its record stays: somebody may want to wait for it, and the container's end removes it.
         if (ctx.json) ctx.printJson({ id, execId });
@@ -126,13 +125,8 @@ async function execIn(
       }
       const end = await runSession(ctx, client, session);
       running = false;
-      if (end.kind === "detached") {
-        keepFiles = true;
-        registered = false;
-        ctx.note(`detached from ${id}; process ${execId} runs on`);
-        return 0;
-      }
-      return end.exitStatus;
+      // Never "detached": those keys leave containers only.
+      return end.kind === "exited" ? end.exitStatus : 0;
     } finally {
       // One that never started must be deleted too, or its id stays taken; one that runs, detached or out of
       // our sight, cannot be.
@@ -140,7 +134,7 @@ async function execIn(
         await ifFound(client.tasks.deleteProcess({ containerId: id, execId })).catch((error) =>
           ctx.note(`could not delete process ${execId}: ${messageOf(error)}`),
         );
-      fifos?.close({ keepFiles });
+      fifos?.close();
     }
   });
 }

@@ -111,9 +111,8 @@ async function runContainer(
           });
           throwIfInterrupted(ctx);
         },
-        start: async (): Promise<void> => {
-          ({ pid } = await client.tasks.start({ containerId: id }));
-          throwIfInterrupted(ctx);
+        start: async (signal: AbortSignal): Promise<void> => {
+          ({ pid } = await client.tasks.start({ containerId: id }, { signal }));
         },
         started: (): void => {
           started = true;
@@ -121,7 +120,7 @@ async function runContainer(
       };
       if (options.detach) {
         await session.create({ stdin: "", stdout: "", stderr: "" });
-        await session.start();
+        await session.start(ctx.signal);
         scope.keep();
         if (ctx.json) ctx.printJson({ id, namespace: ctx.namespace, pid });
         else ctx.print(id);

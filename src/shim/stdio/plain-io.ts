@@ -74,7 +74,7 @@ function openPlainInput(
   }
   scope.defer("stdin reader", () => input.reader.close());
   scope.defer("stdin writer", () => input.writer.close());
-  return plan.pumped ? pumpedInput(input, request, log, scope) : directInput(input, request, scope);
+  return plan.pump === "all" ? pumpedInput(input, request, log, scope) : directInput(input, request, scope);
 }
 
 function directInput(input: FifoInput, request: ProcessIoRequest, scope: ResourceScope): OpenInput {
@@ -133,7 +133,11 @@ function openOutput(
   scope: ResourceScope,
 ): OpenOutput {
   // A logger reads a pipe already; another between it and the process would only cost.
-  const target = plan.pumped && sink.route !== "logger" ? sink.pumpTarget : undefined;
+  const pumped =
+    plan.pump === "all"
+      ? sink.route !== "logger"
+      : plan.pump === "stderr" && name === "stderr" && sink.route === "fifo";
+  const target = pumped ? sink.pumpTarget : undefined;
   if (target === undefined) {
     const child = owned(sink.childFd(), name, scope);
     if (sink.route === "fifo") giveToProcessUser(child.fd, request, "client's");

@@ -16,10 +16,17 @@ export type OutputTarget =
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "logger"; readonly program: string; readonly args: readonly string[] };
 
+/**
+ * `stderr`: stdout and stdin are direct, stderr is pumped when it goes to a FIFO. runc prints why a create or
+ * exec failed to its own stderr, which is the container's: given the client's FIFO itself, it would tell the
+ * client's terminal what containerd tells only in the error of the call.
+ */
+export type PumpedStreams = "all" | "stderr" | "none";
+
 export interface StdioPlan {
   readonly terminal: boolean;
-  /** Bytes pass through the shim's pipes; otherwise the process gets the client's file itself. */
-  readonly pumped: boolean;
+  /** Which streams pass through the shim's pipes; the others get the client's FIFO or file itself. */
+  readonly pump: PumpedStreams;
   readonly stdin: string | undefined;
   readonly stdout: OutputTarget;
   readonly stderr: OutputTarget;
@@ -33,14 +40,15 @@ export function planStdio(stdio: Stdio, mode: StdioMode, criuPresent: boolean): 
       throw unknownError("failed to start console copy: stat : no such file or directory");
     }
     // The console's output is one stream: whatever stderr says, the terminal's bytes go to stdout.
-    return { terminal: true, pumped: true, stdin, stdout: target(stdio.stdout), stderr: { kind: "null" } };
+    return { terminal: true, pump: "all", stdin, stdout: target(stdio.stdout), stderr: { kind: "null" } };
   }
   // criu cannot dump a process that has a host's FIFO or file open, so where it could be asked to, pipes.
-  const pumped = mode === "pump" || (mode === "auto" && criuPresent);
+  const dumpable = mode === "pump" || (mode === "auto" && criuPresent);
+  const pump = dumpable ? "all" : mode === "auto" ? "stderr" : "none";
   const stdout = target(stdio.stdout);
   // stdout's scheme decides for both streams.
   const both = stdout.kind === "file" || stdout.kind === "logger";
-  return { terminal: false, pumped, stdin, stdout, stderr: both ? stdout : plainTarget(stdio.stderr) };
+  return { terminal: false, pump, stdin, stdout, stderr: both ? stdout : plainTarget(stdio.stderr) };
 }
 
 const plainTarget = (text: string): OutputTarget =>

@@ -10,18 +10,18 @@ const stdio = (stdout: string, stderr = "", stdin = "", terminal = false) => ({
 
 describe("the plan of a process's stdio", () => {
   it.each([
-    ["auto", false, false],
-    ["auto", true, true],
-    ["direct", true, false],
-    ["pump", false, true],
-  ] as const)("mode %s with criu present %s pumps: %s", (mode, criu, pumped) => {
-    expect(planStdio(stdio("/out"), mode, criu).pumped).toBe(pumped);
+    ["auto", false, "stderr"],
+    ["auto", true, "all"],
+    ["direct", true, "none"],
+    ["pump", false, "all"],
+  ] as const)("mode %s with criu present %s pumps: %s", (mode, criu, pump) => {
+    expect(planStdio(stdio("/out"), mode, criu).pump).toBe(pump);
   });
 
   it("always pumps a terminal and ignores its stderr", () => {
     const plan = planStdio(stdio("/out", "/err", "/in", true), "direct", false);
     expect(plan).toMatchObject({
-      pumped: true,
+      pump: "all",
       stdin: "/in",
       stdout: { path: "/out" },
       stderr: { kind: "null" },

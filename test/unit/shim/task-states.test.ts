@@ -1,6 +1,6 @@
 /** Every operation in every state: allowed, or refused in containerd's words and class. */
 import { afterEach, describe, expect, it } from "vitest";
-import { DaemonError } from "../../../src/core/errors.js";
+import { DaemonError, notFound } from "../../../src/core/errors.js";
 import { parseExecId } from "../../../src/core/ids.js";
 import type { Task } from "../../../src/shim/task.js";
 import { messageWithClass, statusCodes } from "../../../src/wire/status-code.js";
@@ -122,6 +122,33 @@ describe("init", () => {
     await reach.pausing?.(task);
     expect(task.status).toBe("pausing");
     expect(await answer(() => task.exec(e1, processJson, stdio))).toBe("2 cannot exec in a paused state");
+  });
+
+  it("lets a SIGKILL that comes while it freezes take effect", async () => {
+    world = fakeWorld();
+    const task = await world.createTask();
+    await task.start("");
+    const freezing = gate();
+    world.answers.set("pause", () => freezing.promise);
+    // In a freezer the signal alone ends nothing.
+    world.context.runtime.signalInit = async () => true;
+    const pausing = task.pause();
+    await settle();
+    await task.kill("", 9, false);
+    expect(world.calls).not.toContain("resume");
+    freezing.open();
+    await pausing;
+    expect(world.calls).toContain("resume");
+  });
+
+  it("reaches what outlived init in a shared pid namespace with a kill of all", async () => {
+    world = fakeWorld({ sharesPidNamespace: true });
+    const task = await world.createTask();
+    await reach.stopped?.(task);
+    const before = world.calls.filter((call) => call === "signalAll 15").length;
+    world.answers.set("signalAll", () => Promise.reject(notFound("process already finished")));
+    expect(await answer(() => task.kill("", 15, true))).toBe("ok");
+    expect(world.calls.filter((call) => call === "signalAll 15").length).toBe(before + 1);
   });
 
   it("goes back to running when the runtime cannot pause it", async () => {

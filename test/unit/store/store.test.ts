@@ -1,4 +1,5 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -83,6 +84,23 @@ describe("containers", () => {
       refusal("not-found", 'container "x"'),
     );
     await expect(store.deleteContainer(moby, "x")).rejects.toMatchObject(refusal("not-found", "container x"));
+  });
+
+  it("are missing in other words where no container ever was", async () => {
+    const expectBoth = async (updateText: string, deleteText: string): Promise<void> => {
+      const update = store.updateContainer(moby, "x", (current) => current);
+      await expect(update).rejects.toMatchObject(refusal("not-found", updateText));
+      await expect(store.deleteContainer(moby, "x")).rejects.toMatchObject(refusal("not-found", deleteText));
+    };
+    const where = 'container "x" in namespace "moby"';
+    await expectBoth(`cannot update ${where}`, `cannot delete ${where}`);
+    await store.createLease(moby, lease("l1"));
+    await expectBoth(`cannot update ${where}`, `cannot delete ${where}`);
+    await store.createContainer(moby, container("c1"));
+    await store.deleteContainer(moby, "c1");
+    await expectBoth('container "x"', "container x");
+    await store.deleteNamespace("moby");
+    await expectBoth(`cannot update ${where}`, `cannot delete ${where}`);
   });
 
   it("lose labels with an empty value when created and when updated", async () => {
@@ -259,8 +277,6 @@ describe("the store", () => {
   });
 
   it("has on disk what it acknowledged, whatever kills the process", async () => {
-    const { spawn } = await import("node:child_process");
-    const { once } = await import("node:events");
     const script = `
       import { openStore } from ${JSON.stringify(join(process.cwd(), "src/store/store.ts"))};
       import { silentLogger } from ${JSON.stringify(join(process.cwd(), "src/core/logger.ts"))};
@@ -327,10 +343,8 @@ describe.runIf(process.getuid?.() === 0 && existsSync("/bin/mount"))("a full dis
       expect(small.listContainers(moby)).toHaveLength(stored);
       // What cannot be stored takes nobody in its commit down with it.
       const removals = Array.from({ length: 10 }, (_, index) => small.deleteContainer(moby, `c${index}`));
-      const [again, ...removed] = await Promise.allSettled([
-        small.createContainer(moby, large("again")),
-        ...removals,
-      ]);
+      const huge = container("again", { spec: { typeUrl: "x", value: Buffer.alloc(4 << 20) } });
+      const [again, ...removed] = await Promise.allSettled([small.createContainer(moby, huge), ...removals]);
       expect(again).toMatchObject({ status: "rejected", reason: { kind: "resource-exhausted" } });
       expect(removed.every(({ status }) => status === "fulfilled")).toBe(true);
       await small.updateNamespace("moby", () => ({ x: "y" }));

@@ -219,6 +219,7 @@ describe("dynamic children", () => {
     root.startActor(child("c", c.spec)).tell({ kind: "crash", run: boom });
     await world.clock.runUntilIdle();
     expect(ended).toEqual(["crash"]);
+    expect(lastWords.log).toEqual(["init", "crash"]);
     expect(b.log).toEqual([]);
     expect(c.log).toEqual(["init", "crash", "terminated:shutdown"]);
     expect(root.childIds()).toEqual([]);
