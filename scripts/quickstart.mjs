@@ -362,7 +362,9 @@ function signalAll(pids, signal) {
 
 /** Stops what runs, removes what was made; adds whatever was in the way to `problems`. */
 async function cleanUp() {
-  for (const child of children) child.kill("SIGTERM");
+  // Once: a second signal would make them give up on their own cleaning up.
+  for (const child of children) if (!child.killed) child.kill("SIGTERM");
+  if (!(await until(() => children.size === 0, 20_000))) for (const child of children) child.kill("SIGKILL");
   if (place === undefined) return;
   const env = cliEnvironment();
   if (daemon !== undefined && existsSync(berth)) {
@@ -484,7 +486,7 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"])
     if (interruptedBy !== undefined) return;
     interruptedBy = name;
     console.error(`\n${name}: cleaning up`);
-    for (const child of children) child.kill("SIGTERM");
+    for (const child of children) if (!child.killed) child.kill("SIGTERM");
   });
 
 try {

@@ -39,12 +39,15 @@ export class FifoSet {
   #holders: number[] = [];
   #stdin: Socket | undefined;
   #closed = false;
+  /** A process that exits in a hurry still removes its files. */
+  readonly #atExit = (): void => this.close();
 
   private constructor(
     directory: string,
     readonly paths: FifoPaths,
   ) {
     this.#directory = directory;
+    if (directory !== "") process.once("exit", this.#atExit);
   }
 
   /** Makes the FIFOs of one process. `parent` is for tests. */
@@ -123,6 +126,7 @@ export class FifoSet {
   close(options: { readonly keepFiles?: boolean } = {}): void {
     if (this.#closed) return;
     this.#closed = true;
+    process.off("exit", this.#atExit);
     this.peerIsThere();
     this.#stdin?.destroy();
     for (const reader of this.#readers) reader.destroy();

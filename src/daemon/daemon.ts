@@ -24,6 +24,7 @@ import { openStore } from "../store/store.js";
 import { eventCodec } from "../wire/event-codec.js";
 import type { SampledTask } from "../workers/metrics-sampler.worker.js";
 import { createMetricsSampler } from "../workers/metrics-sampler-host.js";
+import { criuWorks } from "./criu-probe.js";
 import { createDaemonMetrics } from "./metrics.js";
 import { listPlugins } from "./plugins.js";
 import type { ServerActorOptions } from "./server-actor.js";
@@ -65,7 +66,7 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
     ttrpcAddress: config.ttrpcAddress,
     // A small young generation: a shim's garbage is a few kilobytes for each call.
     command: [process.execPath, "--max-semi-space-size=1", join(dist, "bin", "berth-shim.js")],
-    serveArguments: serveArguments(config, dist),
+    serveArguments: serveArguments(config, dist, config.stdioMode === "auto" && (await criuWorks())),
     runtimes: new Map(Object.entries(config.runtimes)),
     runtimeDefaults: { binary: config.runtimeBinary, root: config.runtimeRoot },
     log,
@@ -155,12 +156,13 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
   };
 }
 
-function serveArguments(config: Config, dist: string): string[] {
+function serveArguments(config: Config, dist: string, criuPresent: boolean): string[] {
   return [
     "--log-level",
     shimLogLevel(config.logLevel),
     "--stdio-mode",
     config.stdioMode,
+    ...(criuPresent ? ["--criu-present"] : []),
     "--pump-workers",
     String(config.pumpWorkers),
     "--pump-worker-path",

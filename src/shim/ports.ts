@@ -6,6 +6,7 @@ import type { Exit } from "../core/exit.js";
 import type { ContainerId, ExecId } from "../core/ids.js";
 import type { Stdio } from "../ports/shim-port.js";
 import type { OpaqueAny } from "../ports/store-port.js";
+import type { StdioMode } from "./stdio/stdio-plan.js";
 
 /** A descriptor to hand to a child as its 0, 1 or 2; "null" is /dev/null. */
 export type ChildFd = number | "null";
@@ -37,6 +38,8 @@ export interface ProcessIdentity {
   readonly bundle: string;
   readonly ioUid: number;
   readonly ioGid: number;
+  /** What the container's annotation asks for; undefined leaves it to the shim's configuration. */
+  readonly stdioMode: StdioMode | undefined;
 }
 
 /** The exits of children, ours and those that the runtime left us. */

@@ -4,6 +4,7 @@ import type { ContainerId } from "../core/ids.js";
 import type { Logger } from "../core/logger.js";
 import type { Mount, Stdio } from "../ports/shim-port.js";
 import type { ContainerRuntime, ExitSource, StdioOpener } from "./ports.js";
+import type { StdioMode } from "./stdio/stdio-plan.js";
 import type { TaskEvents } from "./task-events.js";
 
 export interface TaskLimits {
@@ -37,6 +38,7 @@ export interface TaskIdentity {
   /** Who owns the pipes of its processes. */
   readonly ioUid: number;
   readonly ioGid: number;
+  readonly stdioMode: StdioMode | undefined;
 }
 
 /** The mounts that make the bundle's rootfs. */

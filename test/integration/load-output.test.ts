@@ -25,9 +25,9 @@ interface Way {
 }
 
 const ways: readonly Way[] = [
-  { name: "direct", count: scaled(400), mode: "direct", terminal: false },
-  { name: "pumped", count: scaled(300), mode: "pump", terminal: false },
-  { name: "terminal", count: scaled(300), mode: "direct", terminal: true },
+  { name: "direct", count: scaled(1000), mode: "direct", terminal: false },
+  { name: "pumped", count: scaled(1000), mode: "pump", terminal: false },
+  { name: "terminal", count: scaled(1000), mode: "direct", terminal: true },
 ];
 
 /** What a terminal makes of the bytes: its output side turns each newline into return and newline. */

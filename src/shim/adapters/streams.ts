@@ -55,7 +55,8 @@ export function streamsOpener(plane: StdioPlane, options: StreamsOptions): Count
       const request = {
         streamKey,
         stdio,
-        mode: options.mode,
+        mode: process.stdioMode ?? options.mode,
+        bundle: process.bundle,
         ioUid: process.ioUid,
         ioGid: process.ioGid,
         openTimeoutMs: options.openMs,

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../core/clock.js";
-import { unknownError } from "../../core/errors.js";
+import { invalidArgument, unknownError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { TaskCreation } from "../../ports/shim-port.js";
 import type { OomMonitor } from "../../runtime/cgroups/oom.js";
@@ -19,6 +19,7 @@ import type { RuntimeHost } from "../../runtime/runtime-command.js";
 import type { RuntimeProbe } from "../../runtime/runtime-probe.js";
 import { parseSpec } from "../../runtime/spec.js";
 import type { EventPublisher, ExitSource, StdioOpener } from "../ports.js";
+import { type StdioMode, stdioModes } from "../stdio/stdio-plan.js";
 import type { Task } from "../task.js";
 import type { TaskLimits } from "../task-context.js";
 import { createTask } from "../task-creation.js";
@@ -58,13 +59,23 @@ export function taskMaker(options: TaskMakerOptions): (creation: TaskCreation) =
   return async ({ id, bundle, rootfs, stdio, checkpoint, options: wireOptions }) => {
     const decoded = decodeOptions(wireOptions);
     const driver = driverOptions(decoded, options.namespace, options.defaults);
-    const { hooks, privatePidNamespace } = parseSpec(readConfig(bundle));
+    const { hooks, privatePidNamespace, annotations } = parseSpec(readConfig(bundle));
+    const stdioMode = stdioModeOf(annotations);
     // Before anything exists that a cleanup would have to find by them.
     writeOptions(bundle, decoded);
     const log = options.log.child({ containerId: id });
     const mountPoint = join(bundle, "rootfs");
     return createTask({
-      identity: { id, bundle, stdio, rootfs, checkpoint, ioUid: driver.ioUid, ioGid: driver.ioGid },
+      identity: {
+        id,
+        bundle,
+        stdio,
+        rootfs,
+        checkpoint,
+        ioUid: driver.ioUid,
+        ioGid: driver.ioGid,
+        stdioMode,
+      },
       log,
       clock: options.clock,
       events: new TaskEvents(options.events, id),
@@ -89,6 +100,21 @@ export function taskMaker(options: TaskMakerOptions): (creation: TaskCreation) =
       limits: options.limits,
     });
   };
+}
+
+/** The annotation by which one container chooses how its output travels, for it and its execs. */
+export const stdioModeAnnotation = "io.berth.stdio.mode";
+
+function stdioModeOf(annotations: Readonly<Record<string, string>>): StdioMode | undefined {
+  const asked = annotations[stdioModeAnnotation];
+  if (asked === undefined) return undefined;
+  const mode = stdioModes.find((known) => known === asked);
+  if (mode === undefined) {
+    throw invalidArgument(
+      `annotation ${stdioModeAnnotation} is ${JSON.stringify(asked)}, expected one of ${stdioModes.join(", ")}`,
+    );
+  }
+  return mode;
 }
 
 function readConfig(bundle: string): Uint8Array {

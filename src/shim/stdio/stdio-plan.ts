@@ -5,7 +5,8 @@
 import { unknownError } from "../../core/errors.js";
 import type { Stdio } from "../../ports/shim-port.js";
 
-export type StdioMode = "auto" | "direct" | "pump";
+export const stdioModes = ["auto", "direct", "pump"] as const;
+export type StdioMode = (typeof stdioModes)[number];
 
 /** Where a stream's bytes go. The literal string of a path is opened, whatever it looks like. */
 export type OutputTarget =

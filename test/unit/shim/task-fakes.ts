@@ -179,6 +179,7 @@ export function fakeWorld(
       checkpoint: overrides.checkpoint ?? "",
       ioUid: 0,
       ioGid: 0,
+      stdioMode: undefined,
     },
     log: silentLogger,
     clock,
