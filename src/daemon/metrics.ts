@@ -45,7 +45,13 @@ const codeNames = [
 export function createDaemonMetrics(sources: MetricsSources): DaemonMetrics {
   const registers = [new Registry()];
   const [registry] = registers as [Registry];
-  collectDefaultMetrics({ register: registry });
+  let collecting = false;
+  /** Watching the event loop wakes it all the time: not before somebody looks, and then ten times a second. */
+  const collectProcessMetrics = (): void => {
+    if (collecting) return;
+    collecting = true;
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
+  };
   const build = new Gauge({
     name: "containerd_build_info_total",
     help: "containerd build information",
@@ -130,6 +136,7 @@ export function createDaemonMetrics(sources: MetricsSources): DaemonMetrics {
       if (type === "unary") duration.observe({ grpc_method: method }, durationMs / 1000);
     },
     async text() {
+      collectProcessMetrics();
       let containers = "";
       try {
         containers = await sources.sampler.containerMetrics(sources.tasks);

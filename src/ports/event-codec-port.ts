@@ -45,7 +45,7 @@ export type TaskEvent =
 
 export interface EventCodec {
   encode(event: DomainEvent): OpaqueAny;
-  /** undefined for topics that are no task's. Throws DaemonError invalid-argument for a payload that does not decode. */
+  /** undefined for an event that is no task's, or whose payload is not what its topic says. */
   decodeTask(envelope: Envelope): TaskEvent | undefined;
 }
 

@@ -1,162 +1,302 @@
 /**
  * Keeps a container's events in the order that clients rely on, whatever order they arrive in:
- * create < start < exec-added < exec-started < exit of the exec < exit of init < delete, and a delete before
- * the next create. An event whose forerunner has not come yet is held; `releaseAll` lets held ones go when the
- * forerunner seems lost, because a late event is better than none.
+ * create < start < exec-added < exec-started < exit of the exec < exit of init < delete, and all of one life
+ * before the next create. A life is known by the pid of its init. An event whose forerunner has not come yet is
+ * held; `giveUp` lets held ones go when the forerunner seems lost, because a late event is better than none.
  */
 import type { TaskEvent } from "../../ports/event-codec-port.js";
 
 /** Most events that are held for one container; beyond it the oldest goes out, in order or not. */
 const holdLimit = 1024;
+/** Exits of execs that are remembered, to know a repeated one. */
+const rememberedExits = 256;
+
+interface Held<E> {
+  readonly event: TaskEvent;
+  readonly item: E;
+}
+
+/** What went out of one life, from create to delete. */
+class Life {
+  created = false;
+  started = false;
+  exited = false;
+  /** A start was asked for, so an exit has to wait for the start event. */
+  startExpected = false;
+  readonly execsAdded = new Set<string>();
+  readonly execsRunning = new Set<string>();
+  readonly execStartsExpected = new Set<string>();
+  readonly execExits = new Set<string>();
+
+  constructor(
+    readonly pid: number,
+    /** Taken up in its middle: nobody knows what went out before, so that is not waited for. */
+    public joined = false,
+  ) {}
+}
+
+/** What a life that was taken up in its middle has behind it. */
+export interface JoinedLife {
+  readonly pid: number;
+  readonly started: boolean;
+  readonly exited: boolean;
+  readonly runningExecs: readonly string[];
+}
 
 export class EventOrder<E> {
-  #alive = false;
-  #started = false;
-  #exited = false;
-  readonly #execsAdded = new Set<string>();
-  readonly #execsRunning = new Set<string>();
-  #held: Array<{ readonly event: TaskEvent; readonly item: E }> = [];
-  /** A start was asked for, so an exit has to wait for the start event. */
-  #startExpected = false;
-  readonly #execStartsExpected = new Set<string>();
+  /** Whose events go out now. */
+  #life: Life | undefined;
+  /** Born, but its create event has not gone out: it has not come, or the life before is not over. */
+  #next: Life | undefined;
+  /** The life before. */
+  #last: { readonly pid: number; readonly deleted: boolean } | undefined;
+  #held: Held<E>[] = [];
+  readonly #onDuplicate: (item: E) => void;
+
+  /** `onDuplicate` gets events that went out already and will not again. */
+  constructor(onDuplicate: (item: E) => void) {
+    this.#onDuplicate = onDuplicate;
+  }
 
   get holding(): boolean {
     return this.#held.length > 0;
   }
 
-  /** The delete event of the present incarnation is still to come. */
-  get awaitingDelete(): boolean {
-    return this.#alive && this.#exited;
+  /** Something is awaited: a forerunner of a held event, or the rest of a life other than that of `pid`. */
+  unsettled(pid: number | undefined): boolean {
+    return this.holding || [this.#life, this.#next].some((life) => life !== undefined && life.pid !== pid);
   }
 
-  /** The delete event is not coming any more: the next create need not wait for it. */
-  giveUpOnDelete(): void {
-    if (this.awaitingDelete) this.#forget();
+  /** The task of this pid was made: its create event comes or has come. Returns what may go out now. */
+  born(pid: number): E[] {
+    if (this.#life?.pid !== pid) this.#next = new Life(pid);
+    return this.#drain();
+  }
+
+  /** Joins a task in the middle of its life. Returns what may go out now. */
+  join(task: JoinedLife): E[] {
+    const life = new Life(task.pid, true);
+    life.started = task.started;
+    life.exited = task.exited;
+    for (const execId of task.runningExecs) {
+      life.execsAdded.add(execId);
+      life.execsRunning.add(execId);
+    }
+    this.#life = life;
+    this.#next = undefined;
+    return this.#drain();
   }
 
   expectStart(execId: string): void {
-    if (execId === "") this.#startExpected = true;
-    else this.#execStartsExpected.add(execId);
+    const life = this.#next ?? this.#life;
+    if (execId === "") {
+      if (life !== undefined) life.startExpected = true;
+    } else life?.execStartsExpected.add(execId);
   }
 
   /** The start failed: no start event will come. Returns what may go out now. */
   startFailed(execId: string): E[] {
-    if (execId === "") this.#startExpected = false;
-    else this.#execStartsExpected.delete(execId);
-    return this.#drain([]);
+    const life = this.#next ?? this.#life;
+    if (execId === "") {
+      if (life !== undefined) life.startExpected = false;
+    } else life?.execStartsExpected.delete(execId);
+    return this.#drain();
   }
 
-  /** Joins a task in the middle of its life: everything that should have come before counts as seen. */
-  resume(task: {
-    readonly started: boolean;
-    readonly exited: boolean;
-    readonly runningExecs: readonly string[];
-  }): void {
-    this.#alive = true;
-    this.#started = task.started;
-    this.#exited = task.exited;
-    for (const execId of task.runningExecs) {
-      this.#execsAdded.add(execId);
-      this.#execsRunning.add(execId);
-    }
+  /** True when the delete event of this life went out. */
+  deleted(pid: number): boolean {
+    return this.#last?.pid === pid && this.#last.deleted;
+  }
+
+  /** True when init's exit event of this life went out. */
+  exited(pid: number): boolean {
+    return this.deleted(pid) || (this.#life?.pid === pid && this.#life.exited);
   }
 
   /** Takes one event; returns those that may go out now, in order. */
   offer(event: TaskEvent, item: E): E[] {
     this.#held.push({ event, item });
-    const ready = this.#drain([]);
+    const ready = this.#drain();
     if (this.#held.length > holdLimit) {
       const oldest = this.#held.shift();
       if (oldest !== undefined) {
         this.#record(oldest.event);
-        return this.#drain([...ready, oldest.item]);
+        return [...ready, oldest.item, ...this.#drain()];
       }
     }
     return ready;
   }
 
-  /** Lets everything go that is held, best order first. */
-  releaseAll(): E[] {
-    const released = [...this.#held].sort((a, b) => rank(a.event) - rank(b.event));
-    this.#held = [];
-    for (const { event } of released) this.#record(event);
-    return released.map(({ item }) => item);
+  /**
+   * Stops waiting: everything held goes, best order first, and lives other than that of `pid` are taken for
+   * over, though their delete event never came.
+   */
+  giveUp(pid: number | undefined): E[] {
+    const released = this.#releaseAll();
+    if (this.#life !== undefined && this.#life.pid !== pid) this.#end(this.#life, false);
+    if (this.#next !== undefined && this.#next.pid !== pid) this.#next = undefined;
+    return released;
   }
 
-  #drain(ready: E[]): E[] {
-    for (let index = 0; index < this.#held.length; ) {
-      const entry = this.#held[index];
-      if (entry === undefined || !this.#mayGo(entry.event)) {
-        index++;
+  /** Gives back what is held without letting it out. */
+  abandon(): E[] {
+    const held = this.#held.map(({ item }) => item);
+    this.#held = [];
+    return held;
+  }
+
+  #releaseAll(): E[] {
+    const present = this.#life?.pid;
+    // Whatever has no pid belongs to the present life, or to the first that comes.
+    const later = (event: TaskEvent): number => {
+      const pid = pidOf(event);
+      return pid === undefined || pid === present || present === undefined ? 0 : 1;
+    };
+    const sorted = [...this.#held].sort(
+      (a, b) => later(a.event) - later(b.event) || rank(a.event) - rank(b.event),
+    );
+    this.#held = [];
+    const released: E[] = [];
+    for (const { event, item } of sorted) {
+      if (this.#isDuplicate(event)) {
+        this.#onDuplicate(item);
         continue;
       }
-      this.#held.splice(index, 1);
-      this.#record(entry.event);
-      ready.push(entry.item);
-      index = 0; // what it allows may stand before it
+      this.#record(event);
+      released.push(item);
+    }
+    return released;
+  }
+
+  #drain(): E[] {
+    const ready: E[] = [];
+    for (let index = 0; index < this.#held.length; ) {
+      const entry = this.#held[index] as Held<E>;
+      if (this.#isDuplicate(entry.event)) {
+        this.#held.splice(index, 1);
+        this.#onDuplicate(entry.item);
+      } else if (this.#mayGo(entry.event)) {
+        this.#held.splice(index, 1);
+        this.#record(entry.event);
+        ready.push(entry.item);
+        index = 0; // what it allows may stand before it
+      } else index++;
     }
     return ready;
   }
 
   #mayGo(event: TaskEvent): boolean {
+    const life = this.#life;
+    const pid = pidOf(event);
+    // Of a life that was given up.
+    if (pid !== undefined && pid === this.#last?.pid) return true;
+    if (event.topic === "/tasks/create") return life === undefined || life.pid === event.pid;
+    if (life === undefined || (pid !== undefined && pid !== life.pid)) return false;
+    switch (event.topic) {
+      case "/tasks/exec-started":
+        return life.joined || life.execsAdded.has(event.execId);
+      case "/tasks/exit": {
+        const { processId } = event;
+        if (processId === event.containerId)
+          return (life.started || life.joined || !life.startExpected) && life.execsRunning.size === 0;
+        if (life.execsRunning.has(processId)) return true;
+        return !life.execStartsExpected.has(processId) && (life.joined || life.execsAdded.has(processId));
+      }
+      case "/tasks/delete":
+        return life.exited;
+      default:
+        return true;
+    }
+  }
+
+  #isDuplicate(event: TaskEvent): boolean {
+    const pid = pidOf(event);
+    if (pid !== undefined && this.deleted(pid)) return true;
+    const life = this.#life;
+    if (life === undefined) return false;
     switch (event.topic) {
       case "/tasks/create":
-        return !this.#alive;
-      case "/tasks/exec-started":
-        return this.#execsAdded.has(event.execId);
+        return life.created && life.pid === event.pid;
+      case "/tasks/start":
+        return life.started && !life.joined && life.pid === event.pid;
       case "/tasks/exit":
-        if (event.processId !== event.containerId) {
-          return !this.#execStartsExpected.has(event.processId) || this.#execsRunning.has(event.processId);
-        }
-        return this.#alive && (this.#started || !this.#startExpected) && this.#execsRunning.size === 0;
-      case "/tasks/delete":
-        return this.#exited;
+        if (event.processId === event.containerId)
+          return life.exited && !life.joined && life.pid === event.exit.pid;
+        return life.execExits.has(`${event.processId}/${event.exit.pid}`);
       default:
-        return this.#alive;
+        return false;
     }
   }
 
   #record(event: TaskEvent): void {
+    const pid = pidOf(event);
+    if (pid !== undefined && pid === this.#last?.pid) return;
+    if (pid !== undefined && pid !== this.#life?.pid) this.#beginLife(event, pid);
+    const life = this.#life;
+    if (life === undefined) return;
     switch (event.topic) {
       case "/tasks/create":
-        this.#forget();
-        this.#alive = true;
+        life.created = true;
         return;
       case "/tasks/start":
-        this.#started = true;
+        life.started = true;
         return;
       case "/tasks/exec-added":
-        this.#execsAdded.add(event.execId);
+        life.execsAdded.add(event.execId);
         return;
       case "/tasks/exec-started":
-        this.#execStartsExpected.delete(event.execId);
-        this.#execsRunning.add(event.execId);
+        life.execStartsExpected.delete(event.execId);
+        life.execsRunning.add(event.execId);
         return;
       case "/tasks/exit":
-        if (event.processId === event.containerId) {
-          this.#exited = true;
-        } else {
-          this.#execsAdded.delete(event.processId);
-          this.#execsRunning.delete(event.processId);
-          this.#execStartsExpected.delete(event.processId);
-        }
+        if (event.processId === event.containerId) life.exited = true;
+        else this.#recordExecExit(life, event.processId, event.exit.pid);
         return;
       case "/tasks/delete":
-        this.#forget();
+        this.#end(life, true);
         return;
       default:
         return;
     }
   }
 
-  #forget(): void {
-    this.#alive = false;
-    this.#started = false;
-    this.#exited = false;
-    this.#startExpected = false;
-    this.#execsAdded.clear();
-    this.#execsRunning.clear();
-    this.#execStartsExpected.clear();
+  #beginLife(event: TaskEvent, pid: number): void {
+    if (this.#life !== undefined) this.#end(this.#life, false);
+    this.#life = this.#next?.pid === pid ? this.#next : new Life(pid);
+    if (this.#life === this.#next) this.#next = undefined;
+    // Its create was not waited for, so neither is the rest.
+    if (event.topic !== "/tasks/create") this.#life.joined = true;
+  }
+
+  #recordExecExit(life: Life, execId: string, pid: number): void {
+    life.execsAdded.delete(execId);
+    life.execsRunning.delete(execId);
+    life.execStartsExpected.delete(execId);
+    life.execExits.add(`${execId}/${pid}`);
+    if (life.execExits.size > rememberedExits) {
+      const [oldest] = life.execExits;
+      if (oldest !== undefined) life.execExits.delete(oldest);
+    }
+  }
+
+  #end(life: Life, deleted: boolean): void {
+    this.#last = { pid: life.pid, deleted };
+    this.#life = undefined;
+  }
+}
+
+/** Init's pid, where the event tells it: it names the life. */
+function pidOf(event: TaskEvent): number | undefined {
+  switch (event.topic) {
+    case "/tasks/create":
+    case "/tasks/start":
+      return event.pid;
+    case "/tasks/exit":
+      return event.processId === event.containerId ? event.exit.pid : undefined;
+    case "/tasks/delete":
+      return event.exit.pid;
+    default:
+      return undefined;
   }
 }
 

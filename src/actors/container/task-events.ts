@@ -1,7 +1,7 @@
 /** What the shim's events mean for a container's state, and how they reach the journal. */
-import { notFound, toDaemonError } from "../../core/errors.js";
+import { notFound } from "../../core/errors.js";
 import { type Exit, instantFromMs } from "../../core/exit.js";
-import { envelopeOf, type TaskEvent } from "../../ports/event-codec-port.js";
+import { envelopeOf } from "../../ports/event-codec-port.js";
 import type { HostedTask, ShimConnection } from "../../ports/shim-launcher-port.js";
 import type { Reply } from "../kernel/types.js";
 import type { ContainerContext, OrderedEvent } from "./container-actor.js";
@@ -24,13 +24,7 @@ export function applyTaskEvent(
   message: ShimEvent,
   cx: ContainerContext,
 ): ContainerState {
-  let event: TaskEvent | undefined;
-  try {
-    event = cx.deps.codec.decodeTask(message.envelope);
-  } catch (thrown) {
-    message.reply.reject(toDaemonError(thrown));
-    return state;
-  }
+  const event = cx.deps.codec.decodeTask(message.envelope);
   if (event === undefined) {
     publishReady([message], cx);
     return state;
