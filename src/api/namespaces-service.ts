@@ -69,7 +69,7 @@ export function createNamespacesService(
       const { name, labels: requested } = checkNamespace(request.namespace);
       const change = labelChange(requested, request.updateMask ?? []);
       const labels = await metadata.ask<Labels>(
-        (reply) => ({ kind: "update-namespace", name, change, reply }),
+        (reply) => ({ kind: "update-namespace", name, requested, change, reply }),
         quick(signal),
       );
       return { namespace: { name, labels: { ...labels } } };

@@ -9,25 +9,20 @@ import { DaemonError } from "../core/errors.js";
 import { type ContainerId, identifierProblem, type Namespace, type TaskKey } from "../core/ids.js";
 import type { Envelope } from "../ports/event-sink.js";
 import { fieldOf } from "../wire/event-payloads.js";
-import { ForwardRequest } from "../wire/gen/containerd/services/events/ttrpc/v1/ttrpc.js";
-import { Empty } from "../wire/gen/google/protobuf/empty.js";
-import { type TtrpcRegistration, ttrpcMethod } from "../wire/ttrpc/method.js";
-import { type ApiDependencies, askOptionsOf } from "./dependencies.js";
+import { eventKeyHeader, forwardMethod } from "../wire/forward-method.js";
+import type { TtrpcRegistration } from "../wire/ttrpc/method.js";
+import type { ApiDependencies } from "./dependencies.js";
 import { envelopeDraft } from "./events-service.js";
 import { checkEnvelope } from "./validation.js";
-
-/** Names one event across retries; berth's own shims send it, others do not. */
-export const eventKeyHeader = "berth-event-key";
 
 /** Keys of delivered events that are remembered: far more than shims have unacknowledged at a time. */
 const rememberedKeys = 65_536;
 
-const forwardMethod = ttrpcMethod(
-  "containerd.services.events.ttrpc.v1.Events",
-  "Forward",
-  ForwardRequest,
-  Empty,
-);
+/**
+ * Longer than a shim waits for its answer, and than an event may be held back for its forerunner: so a repeated
+ * delivery finds the first one still under way and shares its outcome.
+ */
+const deliveryTimeoutMs = 30_000;
 
 /** The task that an event is about, or undefined when it is about none. */
 function taskOf(envelope: Envelope): TaskKey | undefined {

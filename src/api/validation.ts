@@ -10,8 +10,6 @@ export type Labels = Readonly<Record<string, string>>;
 
 const maxLabelBytes = 4096;
 const shownKeyLength = 10;
-const highestSignal = 64;
-
 /**
  * Names a task. An id that no container can have is answered as an unknown one, as containerd does: it looks the
  * container up before it looks at anything else.
@@ -100,9 +98,6 @@ export function checkEnvelope(draft: EnvelopeDraft | undefined): Envelope {
   if (event === undefined) throw invalidArgument("event must be set on forwarded envelope");
   return { timestamp, namespace, topic, event };
 }
-
-/** True for what kill(2) takes on Linux; 0 only asks whether the process is there. */
-export const isSignalNumber = (value: number): boolean => value <= highestSignal;
 
 const digestSizes: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
 const digestPattern = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;

@@ -1,5 +1,6 @@
 /** How the daemon gets at shim processes: starts them, finds those of an earlier daemon, and cleans up after them. */
 import type { ContainerId, Namespace, ShimId, TaskKey } from "../core/ids.js";
+import type { Envelope } from "./event-sink.js";
 import type { ProcessState, ShimPort } from "./shim-port.js";
 
 /** A task as its shim reports it. `processes` begins with init (id "") and goes on with the execs. */
@@ -35,8 +36,12 @@ export interface ShimLauncher {
   resolve(runtime: string): { readonly builtIn: boolean };
   /** Starts the shim, or dials the process that serves this id already. */
   open(request: ShimRequest, signal: AbortSignal): Promise<ShimConnection>;
+  /** True while the process of this shim lives, whether it answers or not. */
+  isAlive(shimId: ShimId): boolean;
   /** Shims that an earlier daemon left, dead or alive. */
   leftovers(): readonly ShimRequest[];
+  /** What a dead shim had still to say of a task, in its order. Each event is given once, until `forget` and a while after. */
+  undelivered(shimId: ShimId, id: ContainerId): readonly Envelope[];
   /** Removes what a gone shim leaves of its own: socket, pid file, directory. */
   forget(shimId: ShimId): Promise<void>;
   /** After a shim's death: ends and deletes one container through the runtime, unmounts its rootfs. Resolves with the pid that init had (0 if unknown). */

@@ -9,6 +9,7 @@ import { parseSpec } from "../runtime/spec.js";
 export function createBundleStore(state: string): BundlePort {
   const pathOf = ({ namespace, id }: TaskKey): string => bundlePath(state, namespace, id);
   return {
+    path: pathOf,
     async create(key, spec) {
       const path = pathOf(key);
       createBundle({ path, config: spec, mappedGid: mappedGidOf(spec) });

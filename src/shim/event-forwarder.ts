@@ -5,21 +5,15 @@
 import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Logger } from "../core/logger.js";
-import { ForwardRequest } from "../wire/gen/containerd/services/events/ttrpc/v1/ttrpc.js";
+import { eventKeyHeader, forwardMethod } from "../wire/forward-method.js";
 import { Envelope } from "../wire/gen/containerd/types/types.js";
-import { Empty } from "../wire/gen/google/protobuf/empty.js";
 import { connectTtrpc, type TtrpcClient } from "../wire/ttrpc/client.js";
-import { ttrpcMethod } from "../wire/ttrpc/method.js";
 import { parseSocketPath } from "../wire/ttrpc/socket-path.js";
 import type { EventRecord } from "./event-log.js";
 import type { EventForwarder } from "./event-spool.js";
 
-export const eventsService = "containerd.services.events.ttrpc.v1.Events";
-/** Metadata that names an event for good, so that the daemon can tell a repeated delivery. */
-export const eventKeyHeader = "berth-event-key";
 const namespaceHeader = "containerd-namespace-ttrpc";
 
-const forwardMethod = ttrpcMethod(eventsService, "Forward", ForwardRequest, Empty);
 const callTimeoutMs = 5000;
 const connectTimeoutMs = 2000;
 

@@ -3,9 +3,7 @@
  * acknowledged. Written by the shim alone; readable by anybody at any moment, also after a `kill -9`, so that
  * the daemon can collect what a dead shim never delivered. Nothing is fsynced: the log lives beside sockets
  * in a directory that a reboot empties, and a process crash does not lose the page cache.
- *
- * Segment `<first sequence>.log` holds records: u32 length, u32 crc32, payload. Payload: u64 sequence, u16
- * length of the container id, the id, the encoded containerd.types.Envelope. All big-endian.
+ * The bytes are laid out in `wire/event-log-format.ts`.
  */
 import {
   closeSync,
@@ -13,21 +11,21 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
+import {
+  type EventRecord,
+  encodeRecord,
+  listSegments,
+  parseSegment,
+  readWatermark,
+  watermarkName,
+} from "../wire/event-log-format.js";
 
-export interface EventRecord {
-  /** Rises by one with each event of this shim; from 1. */
-  readonly sequence: number;
-  readonly containerId: string;
-  /** An encoded containerd.types.Envelope. */
-  readonly envelope: Uint8Array;
-}
+export { type EventRecord, readUndelivered } from "../wire/event-log-format.js";
 
 export interface EventLogOptions {
   /** A segment is closed once it is this long; default 256 KiB. */
@@ -39,10 +37,6 @@ interface Segment {
   readonly firstSequence: number;
   sizeBytes: number;
 }
-
-const headerBytes = 8;
-const watermarkName = "acked";
-const segmentPattern = /^(\d{16})\.log$/;
 
 /** Appends, trims and re-reads; every call is a few synchronous system calls on a memory file system. */
 export class EventLog {
@@ -174,75 +168,8 @@ export class EventLog {
   }
 }
 
-/** What a shim never got acknowledged, in order; [] when there is no log. For the daemon, after a shim's death. */
-export function readUndelivered(directory: string): EventRecord[] {
-  const acknowledged = readWatermark(directory);
-  return listSegments(directory)
-    .flatMap(({ path }) => parseSegment(readFileSync(path)).records)
-    .filter((record) => record.sequence > acknowledged);
-}
-
 function openTail(segment: Segment): number {
   const fd = openSync(segment.path, "r+");
   if (fstatSync(fd).size > segment.sizeBytes) ftruncateSync(fd, segment.sizeBytes);
   return fd;
-}
-
-function listSegments(directory: string): { path: string; firstSequence: number }[] {
-  let names: string[];
-  try {
-    names = readdirSync(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
-  return names
-    .filter((name) => segmentPattern.test(name))
-    .sort()
-    .map((name) => ({ path: join(directory, name), firstSequence: Number(name.slice(0, 16)) }));
-}
-
-function readWatermark(directory: string): number {
-  try {
-    const bytes = readFileSync(join(directory, watermarkName));
-    return bytes.length >= 8 ? Number(bytes.readBigUInt64BE()) : 0;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
-    throw error;
-  }
-}
-
-function encodeRecord(record: EventRecord): Buffer {
-  const id = Buffer.from(record.containerId);
-  const payload = Buffer.alloc(10 + id.length + record.envelope.length);
-  payload.writeBigUInt64BE(BigInt(record.sequence), 0);
-  payload.writeUInt16BE(id.length, 8);
-  id.copy(payload, 10);
-  payload.set(record.envelope, 10 + id.length);
-  const header = Buffer.alloc(headerBytes);
-  header.writeUInt32BE(payload.length, 0);
-  header.writeUInt32BE(crc32(payload), 4);
-  return Buffer.concat([header, payload]);
-}
-
-/** Reads until the end or the first record that is torn or damaged: nothing after it can be trusted. */
-function parseSegment(bytes: Buffer): { records: EventRecord[]; validBytes: number } {
-  const records: EventRecord[] = [];
-  let offset = 0;
-  while (offset + headerBytes <= bytes.length) {
-    const length = bytes.readUInt32BE(offset);
-    const end = offset + headerBytes + length;
-    if (length < 10 || end > bytes.length) break;
-    const payload = bytes.subarray(offset + headerBytes, end);
-    if (crc32(payload) !== bytes.readUInt32BE(offset + 4)) break;
-    const idEnd = 10 + payload.readUInt16BE(8);
-    if (idEnd > payload.length) break;
-    records.push({
-      sequence: Number(payload.readBigUInt64BE(0)),
-      containerId: payload.toString("utf8", 10, idEnd),
-      envelope: payload.subarray(idEnd),
-    });
-    offset = end;
-  }
-  return { records, validBytes: offset };
 }

@@ -12,6 +12,7 @@ import { signalGroup } from "../native/process.js";
 import { createReaper } from "../native/reaper.js";
 import { createOomMonitor } from "../runtime/cgroups/oom.js";
 import { createRuntimeProbe } from "../runtime/runtime-probe.js";
+import { spoolName } from "../wire/event-log-format.js";
 import { ttrpcServices } from "../wire/ttrpc/method.js";
 import { createTtrpcServer, type TtrpcServer } from "../wire/ttrpc/server.js";
 import { exitSource } from "./adapters/exits.js";
@@ -39,7 +40,6 @@ export interface Shim {
 }
 
 export const socketName = "shim.sock";
-export const spoolName = "spool";
 const closeGraceMs = 500;
 /** How long an ending shim waits for berthd to take its last events; then they stay on disk. */
 const lastEventsMs = 2000;

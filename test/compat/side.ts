@@ -77,7 +77,9 @@ export class Side {
       ...options,
     });
     // ctr's switch to raw mode races with the first output: the outer terminal may add a second return.
-    const stdout = result.stdout.replace(/\r+\n/g, "\n");
+    // Cursor movements of a shell's line editor depend on how fast it is typed to.
+    const escapes = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*[A-Za-z]`, "g");
+    const stdout = result.stdout.replace(/\r+\n/g, "\n").replace(escapes, "");
     this.#record(`ctr ${args.join(" ")} (terminal)`, { ...result, stdout }, options);
     return result;
   }

@@ -29,6 +29,8 @@ export class FakeShims {
   afterStart: (id: string) => void = () => undefined;
   /** Where events go; the world connects it to the directory. */
   deliver: (key: TaskKey, envelope: Envelope) => void = () => undefined;
+  /** What a dead shim had still to say. */
+  undelivered: (shimId: ShimId, id: string) => readonly Envelope[] = () => [];
   left: ShimRequest[] = [];
   cleanUpFails = false;
   nextPid = 100;
@@ -48,6 +50,8 @@ export class FakeShims {
       return shim.connection;
     },
     leftovers: () => this.left,
+    isAlive: (shimId) => this.running.has(shimId),
+    undelivered: (shimId, id) => this.undelivered(shimId, id),
     forget: async (shimId) => {
       this.forgotten.push(shimId);
     },

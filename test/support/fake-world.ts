@@ -59,6 +59,7 @@ export function createFakeWorld(
       codec: eventCodec,
       launcher: shims.launcher,
       bundles: {
+        path: (key) => `/b/${key.id}`,
         async create(key) {
           bundles.add(taskKeyString(key));
           return `/b/${key.id}`;

@@ -2,6 +2,7 @@
 import type { Namespace, TaskKey } from "../../core/ids.js";
 import type { BundlePort } from "../../ports/bundle-port.js";
 import type { EventCodec } from "../../ports/event-codec-port.js";
+import type { Envelope } from "../../ports/event-sink.js";
 import type { ShimConnection } from "../../ports/shim-launcher-port.js";
 import type { StorePort } from "../../ports/store-port.js";
 import type { Permit } from "../admission/messages.js";
@@ -24,6 +25,8 @@ export interface ShimsGateway {
   hosting(key: TaskKey): ShimConnection | undefined;
   /** After the shim's death: ends and deletes the container through its runtime. */
   cleanUpTask(key: TaskKey, bundle: string, signal: AbortSignal): Promise<{ readonly pid: number }>;
+  /** What a dead shim had still to say of this task, in its order. */
+  undelivered(shim: ShimConnection, key: TaskKey): readonly Envelope[];
 }
 
 export interface ContainerTimeouts {

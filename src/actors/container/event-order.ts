@@ -132,10 +132,19 @@ export class EventOrder<E> {
    * over, though their delete event never came.
    */
   giveUp(pid: number | undefined): E[] {
-    const released = this.#releaseAll();
+    const released = this.releaseHeld();
     if (this.#life !== undefined && this.#life.pid !== pid) this.#end(this.#life, false);
     if (this.#next !== undefined && this.#next.pid !== pid) this.#next = undefined;
     return released;
+  }
+
+  /** The daemon itself has said the last word on whatever lives. */
+  over(): void {
+    const { pid } = this.#next ?? this.#life ?? {};
+    if (pid === undefined) return;
+    if (this.#life?.pid === pid) this.#life = undefined;
+    this.#next = undefined;
+    this.#last = { pid, deleted: true };
   }
 
   /** Gives back what is held without letting it out. */
@@ -145,7 +154,8 @@ export class EventOrder<E> {
     return held;
   }
 
-  #releaseAll(): E[] {
+  /** Lets everything go that is held, best order first. */
+  releaseHeld(): E[] {
     const present = this.#life?.pid;
     // Whatever has no pid belongs to the present life, or to the first that comes.
     const later = (event: TaskEvent): number => {

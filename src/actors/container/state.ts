@@ -1,10 +1,10 @@
 /** What a container actor knows of its task. */
 import { type Exit, type Instant, zeroInstant } from "../../core/exit.js";
+import type { TaskEvent } from "../../ports/event-codec-port.js";
 import type { ShimConnection } from "../../ports/shim-launcher-port.js";
 import type { ProcessState, ProcessStatus, Stdio } from "../../ports/shim-port.js";
 import type { Reply } from "../kernel/types.js";
-import type { ContainerMessage } from "./container-actor.js";
-import type { CreateTask } from "./messages.js";
+import type { ContainerRequest, CreateTask } from "./messages.js";
 
 export type WaitReply = Reply<{ readonly exitStatus: number; readonly exitedAt: Instant }>;
 
@@ -16,9 +16,15 @@ export interface TaskProcess {
   readonly life: "created" | "start-failed" | "running" | "stopped";
   readonly exit: Exit | undefined;
   readonly waiters: readonly WaitReply[];
+  /** A start whose answer never came: it may run, as its events will tell. */
+  readonly doubtful: boolean;
+  /** Exits under its id from before its pid was known: one of them may be its own. */
+  readonly earlyExits: readonly Exit[];
 }
 
 export interface Task {
+  /** Tells a task from the next one of the same id: answers meant for the earlier one may still come. */
+  readonly life: number;
   readonly shim: ShimConnection;
   readonly bundle: string;
   readonly init: TaskProcess;
@@ -26,7 +32,10 @@ export interface Task {
 }
 
 /** Commands that came while another lifecycle command ran; taken up again, in order, when it has settled. */
-export type Deferred = readonly ContainerMessage[];
+export type Deferred = readonly ContainerRequest[];
+
+/** What the shim told of a task before its description came; it counts from then on. */
+export type EarlyEvents = readonly TaskEvent[];
 
 /** The phases in which a task is at rest. */
 export type RestingPhase = "created" | "running" | "paused" | "stopped";
@@ -36,12 +45,12 @@ export type BusyPhase = "starting" | "pausing" | "resuming" | "deleting";
 export type ContainerState =
   | { readonly phase: "absent" }
   /** Asking the shim what is true, after a restart of this actor or of the daemon. */
-  | { readonly phase: "recovering"; readonly deferred: Deferred }
+  | { readonly phase: "recovering"; readonly deferred: Deferred; readonly early: EarlyEvents }
   | {
       readonly phase: "creating";
       readonly request: CreateTask;
       readonly deferred: Deferred;
-      readonly earlyExit: Exit | undefined;
+      readonly early: EarlyEvents;
     }
   | { readonly phase: RestingPhase; readonly task: Task }
   | {
@@ -62,6 +71,8 @@ export const newProcess = (execId: string, stdio: Stdio, pid: number): TaskProce
   life: "created",
   exit: undefined,
   waiters: [],
+  doubtful: false,
+  earlyExits: [],
 });
 
 export const findProcess = (task: Task, execId: string): TaskProcess | undefined =>

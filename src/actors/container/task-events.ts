@@ -1,11 +1,11 @@
 /** What the shim's events mean for a container's state, and how they reach the journal. */
-import { notFound } from "../../core/errors.js";
+import { notFound, toDaemonError } from "../../core/errors.js";
 import { type Exit, instantFromMs } from "../../core/exit.js";
-import { envelopeOf } from "../../ports/event-codec-port.js";
+import { envelopeOf, type TaskEvent } from "../../ports/event-codec-port.js";
 import type { HostedTask, ShimConnection } from "../../ports/shim-launcher-port.js";
 import type { Reply } from "../kernel/types.js";
 import type { ContainerContext, OrderedEvent } from "./container-actor.js";
-import type { EventOrder } from "./event-order.js";
+import type { JoinedLife } from "./event-order.js";
 import type { ShimEvent } from "./messages.js";
 import {
   type ContainerState,
@@ -18,25 +18,90 @@ import {
   withProcess,
 } from "./state.js";
 
+/** Events that may come before a task is described; the shim has no more for one task by then. */
+const earlyLimit = 1024;
+/** Exits that may come before an exec's pid is known. */
+const earlyExitLimit = 16;
+
 /** Takes a shim's event: the state first, so that whoever sees the event and asks gets the new answer. */
 export function applyTaskEvent(
   state: ContainerState,
   message: ShimEvent,
   cx: ContainerContext,
 ): ContainerState {
-  const event = cx.deps.codec.decodeTask(message.envelope);
+  let event: TaskEvent | undefined;
+  try {
+    event = cx.deps.codec.decodeTask(message.envelope);
+  } catch (thrown) {
+    message.reply.reject(toDaemonError(thrown));
+    return state;
+  }
   if (event === undefined) {
     publishReady([message], cx);
     return state;
   }
-  const next = event.topic === "/tasks/exit" ? afterExit(state, event.processId, event.exit, cx) : state;
+  const next = withEvent(state, event);
   publishReady(cx.order.offer(event, message), cx);
-  if (cx.order.holding) {
-    cx.actor.startTimer("order", cx.deps.timeouts.eventOrderMs, { kind: "order-timeout" });
-  } else if (!cx.order.awaitingDelete) {
-    cx.actor.cancelTimer("order");
-  }
   return next;
+}
+
+function withEvent(state: ContainerState, event: TaskEvent): ContainerState {
+  if ("task" in state) return applyToTask(state, event);
+  if (state.phase === "absent") return state;
+  return { ...state, early: [...state.early, event].slice(-earlyLimit) };
+}
+
+/** The state after an event. Those of an earlier life change nothing: their pids are not this task's. */
+export function applyToTask(state: Present, event: TaskEvent): Present {
+  const { init } = state.task;
+  switch (event.topic) {
+    case "/tasks/start":
+      return init.pid === event.pid && init.life === "created" ? startedState(state) : state;
+    case "/tasks/exec-started": {
+      const process = findProcess(state.task, event.execId);
+      // Elsewhere the answer to the start says it; this may be of an earlier exec with the same id.
+      if (process === undefined || !process.doubtful || process.life !== "created") return state;
+      const running = { ...process, life: "running", pid: event.pid } as const;
+      return { ...state, task: withProcess(state.task, running) };
+    }
+    case "/tasks/exit":
+      return afterExit(state, event.processId === event.containerId ? "" : event.processId, event.exit);
+    default:
+      return state;
+  }
+}
+
+/** Init runs, whatever became of the answer to Start. */
+function startedState(state: Present): Present {
+  const task = withProcess(state.task, { ...state.task.init, life: "running" });
+  if (state.phase === "created") return { phase: "running", task };
+  if ("from" in state && state.from === "created") return { ...state, task, from: "running" };
+  return { ...state, task };
+}
+
+function afterExit(state: Present, execId: string, exit: Exit): Present {
+  const process = findProcess(state.task, execId);
+  if (process === undefined || process.exit !== undefined) return state;
+  if (process.pid === exit.pid || (process.pid === 0 && process.doubtful))
+    return exitedState(state, execId, exit);
+  if (process.pid !== 0) return state;
+  // Before its pid is known, an exit may be of an earlier exec with this id.
+  const earlyExits = [...process.earlyExits, exit].slice(-earlyExitLimit);
+  return { ...state, task: withProcess(state.task, { ...process, earlyExits }) };
+}
+
+/** The state once a process has ended: waiters are answered. */
+export function exitedState(state: Present, execId: string, exit: Exit): Present {
+  const process = findProcess(state.task, execId);
+  if (process === undefined || process.exit !== undefined) return state;
+  for (const waiter of process.waiters) waiter.resolve(exit);
+  const { pid } = exit;
+  const ended: TaskProcess = { ...process, life: "stopped", pid, exit, waiters: [], earlyExits: [] };
+  const task = withProcess(state.task, ended);
+  if (execId !== "") return { ...state, task };
+  if ("from" in state) return { ...state, task, from: "stopped" };
+  if (state.phase === "cleaning") return { ...state, task };
+  return { phase: "stopped", task };
 }
 
 /** Hands events to the journal in this order; its answer acknowledges them to their sender. */
@@ -54,32 +119,14 @@ const acknowledging = (reply: Reply<void>): Reply<bigint> => ({
   reject: (error) => reply.reject(error),
 });
 
-function afterExit(
-  state: ContainerState,
-  processId: string,
-  exit: Exit,
-  cx: ContainerContext,
-): ContainerState {
-  const execId = processId === cx.key.id ? "" : processId;
-  if (state.phase === "creating") return execId === "" ? { ...state, earlyExit: exit } : state;
-  if (!("task" in state)) return state;
-  const process = findProcess(state.task, execId);
-  // A pid that is not this process's belongs to an earlier life of the same id.
-  if (process === undefined || (process.pid !== 0 && process.pid !== exit.pid)) return state;
-  return exitedState(state, execId, exit);
-}
-
-/** The state once a process has ended: waiters are answered. */
-export function exitedState(state: Present, execId: string, exit: Exit): Present {
-  const process = findProcess(state.task, execId);
-  if (process === undefined || process.exit !== undefined) return state;
-  for (const waiter of process.waiters) waiter.resolve(exit);
-  const ended: TaskProcess = { ...process, life: "stopped", pid: exit.pid, exit, waiters: [] };
-  const task = withProcess(state.task, ended);
-  if (execId !== "") return { ...state, task };
-  if ("from" in state) return { ...state, task, from: "stopped" };
-  if (state.phase === "cleaning") return { ...state, task };
-  return { phase: "stopped", task };
+/** Runs the order timer while something is awaited; true then. It is not prolonged by what comes meanwhile. */
+export function watchOrder(state: ContainerState, cx: ContainerContext): boolean {
+  const unsettled = cx.order.unsettled("task" in state ? state.task.init.pid : undefined);
+  if (unsettled && !cx.orderTimer)
+    cx.actor.startTimer("order", cx.deps.timeouts.eventOrderMs, { kind: "order-timeout" });
+  else if (!unsettled && cx.orderTimer) cx.actor.cancelTimer("order");
+  cx.orderTimer = unsettled;
+  return unsettled;
 }
 
 /** Whoever waits for an exec of a task that is gone learns so. */
@@ -89,32 +136,54 @@ export function failExecWaiters(task: Task): void {
   }
 }
 
-/** The events of a task whose shim died: what was held back, then exit (unless it was seen), then delete. */
-export function publishDeath(task: Task, exit: Exit, cx: ContainerContext): void {
-  publishReady(cx.order.releaseAll(), cx);
-  const at = instantFromMs(cx.actor.clock.now());
-  const { namespace, id } = cx.key;
-  const publish = (event: Parameters<typeof envelopeOf>[1]): void =>
-    cx.deps
-      .journal()
-      .tell(
-        { kind: "publish", envelope: envelopeOf(namespace, event, cx.deps.codec, at), reply: undefined },
-        cx.actor.path,
-      );
-  if (task.init.exit === undefined) publish({ topic: "/tasks/exit", containerId: id, processId: id, exit });
-  publish({ topic: "/tasks/delete", containerId: id, exit });
-  cx.order.giveUpOnDelete();
+const nobody: Reply<void> = { settled: true, resolve: () => undefined, reject: () => undefined };
+
+/** What a dead shim had still to say counts as if it had come. */
+export function takeLastWords(state: Present, cx: ContainerContext): Present {
+  let next = state;
+  for (const envelope of cx.deps.shims.undelivered(state.task.shim, cx.key)) {
+    const event = cx.deps.codec.decodeTask(envelope);
+    if (event === undefined) continue;
+    next = applyToTask(next, event);
+    publishReady(cx.order.offer(event, { envelope, reply: nobody }), cx);
+  }
+  return next;
 }
 
-/** The task as its shim describes it; the order of events goes on from there. */
-export function resumeOrder(
+/** The events of a task whose shim died: what was held back, then exit and delete unless they went out. */
+export function publishDeath(task: Task, exit: Exit, cx: ContainerContext): void {
+  const { pid } = task.init;
+  publishReady(cx.order.releaseHeld(), cx);
+  const at = instantFromMs(cx.actor.clock.now());
+  const { namespace, id } = cx.key;
+  const publish = (event: Parameters<typeof envelopeOf>[1]): void => {
+    const envelope = envelopeOf(namespace, event, cx.deps.codec, at);
+    publishReady([{ envelope, reply: nobody }], cx);
+  };
+  if (!cx.order.exited(pid)) publish({ topic: "/tasks/exit", containerId: id, processId: id, exit });
+  if (!cx.order.deleted(pid)) publish({ topic: "/tasks/delete", containerId: id, exit });
+  cx.order.over();
+}
+
+const restingPhases: Readonly<Record<HostedTask["processes"][number]["state"]["status"], RestingPhase>> = {
+  created: "created",
+  running: "running",
+  stopped: "stopped",
+  paused: "paused",
+  pausing: "paused",
+  unknown: "running",
+};
+
+/** The task as its shim describes it. Throws for one without init: no shim lists such. */
+export function taskOf(
   shim: ShimConnection,
   hosted: HostedTask,
-  order: EventOrder<OrderedEvent>,
-): { readonly task: Task; readonly phase: RestingPhase } {
+  life: number,
+): { readonly task: Task; readonly phase: RestingPhase; readonly joined: JoinedLife } {
   const processes = hosted.processes.map(({ execId, state }): TaskProcess => {
     const exit: Exit = { pid: state.pid, exitStatus: state.exitStatus, exitedAt: state.exitedAt };
-    const base = newProcess(execId, state.stdio, state.pid);
+    // The incarnation before may have asked for its start.
+    const base = { ...newProcess(execId, state.stdio, state.pid), doubtful: true };
     if (state.status === "stopped") return { ...base, life: "stopped", exit };
     return state.status === "created" ? base : { ...base, life: "running" };
   });
@@ -125,15 +194,15 @@ export function resumeOrder(
   const execs = new Map(
     processes.filter(({ execId }) => execId !== "").map((process) => [process.execId, process]),
   );
-  const running = [...execs.values()].filter(({ life }) => life === "running").map(({ execId }) => execId);
-  order.resume({ started: init.life !== "created", exited: init.life === "stopped", runningExecs: running });
-  const phases: Record<typeof initState.status, RestingPhase> = {
-    created: "created",
-    running: "running",
-    stopped: "stopped",
-    paused: "paused",
-    pausing: "paused",
-    unknown: "running",
+  const runningExecs = [...execs.values()]
+    .filter((process) => process.life === "running")
+    .map(({ execId }) => execId);
+  const joined = {
+    pid: init.pid,
+    started: init.life !== "created",
+    exited: init.life === "stopped",
+    runningExecs,
   };
-  return { task: { shim, bundle: hosted.bundle, init, execs }, phase: phases[initState.status] };
+  const task: Task = { life, shim, bundle: hosted.bundle, init, execs };
+  return { task, phase: restingPhases[initState.status], joined };
 }

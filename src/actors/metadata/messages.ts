@@ -54,6 +54,8 @@ export type MetadataMessage =
   | {
       readonly kind: "update-namespace";
       readonly name: string;
+      /** The labels as the client sent them, empty ones included: what the event tells. */
+      readonly requested: Labels;
       readonly change: (labels: Labels) => Labels;
       readonly reply: Reply<Labels>;
     }

@@ -117,9 +117,9 @@ export function createMetadataBehavior(deps: MetadataDependencies): Behavior<Sta
           message.reply,
           () => store.updateNamespace(message.name, message.change),
           (labels) => labels,
-          (labels) => ({
+          () => ({
             namespace: message.name,
-            event: { topic: "/namespaces/update", name: message.name, labels },
+            event: { topic: "/namespaces/update", name: message.name, labels: message.requested },
           }),
         );
       case "delete-namespace":

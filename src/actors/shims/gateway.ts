@@ -28,5 +28,6 @@ export function createShimsGateway({
     release: (key) => placement().tell({ kind: "release", key }),
     hosting: (key) => hosts.get(taskKeyString(key)),
     cleanUpTask: (key, bundle, signal) => launcher.cleanUpTask(key, bundle, signal),
+    undelivered: (shim, key) => launcher.undelivered(shim.shimId, key.id),
   };
 }
