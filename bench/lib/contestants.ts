@@ -2,7 +2,9 @@
  * The daemons that are compared, under the same OCI runtime and driven by the same client. Where berthd is not
  * built, containerd runs against itself: what the ratios show then is the noise of the machine.
  */
-import { existsSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { Options } from "../../src/wire/gen/containerd/runc/v1/runc.js";
 import type { Any } from "../../src/wire/gen/google/protobuf/any.js";
 import { type Daemon, type DaemonKind, haveBerthd, startDaemon } from "../../test/support/daemon.js";
@@ -59,8 +61,13 @@ export async function openArena(list: readonly Entry[], runtime: RuntimeName): P
           value: Buffer.from(Options.encode(Options.fromPartial({ binaryName: runtime })).finish()),
         };
   const contestants: Contestant[] = [];
+  // State lies in memory, as /run does on a real machine; what is durable (root) stays on the disk.
+  const states = join(workspace.directory, "states");
+  mkdirSync(states);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "mode=0711", "berth-bench", states]);
   const dispose = async (): Promise<void> => {
     for (const contestant of contestants) await contestant.daemon.dispose();
+    execFileSync("umount", ["--lazy", states]);
     await workspace.dispose();
   };
   try {
@@ -69,6 +76,7 @@ export async function openArena(list: readonly Entry[], runtime: RuntimeName): P
       const daemon = await startDaemon({
         kind: entry.kind,
         workspace,
+        state: join(states, String(contestants.length)),
         // Logging at debug level would be measured too.
         logLevel: "warn",
         ...launcher,

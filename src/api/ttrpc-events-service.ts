@@ -35,17 +35,15 @@ function taskOf(envelope: Envelope): TaskKey | undefined {
 export function createTtrpcEventsService({
   containers,
   journal,
-  limits,
-}: Pick<ApiDependencies, "journal" | "limits"> & {
+}: Pick<ApiDependencies, "journal"> & {
   readonly containers: Pick<ContainerDirectory, "shimEvent">;
 }): TtrpcRegistration {
-  const { quick } = askOptionsOf(limits);
   // A delivery that is still going on is kept as well: a retry that overtakes it waits for the same outcome.
   const deliveries = new LRUCache<string, Promise<void>>({ max: rememberedKeys });
 
   async function deliver(envelope: Envelope): Promise<void> {
     // Not given the shim's signal: the outcome counts for its retries too.
-    const options = { timeoutMs: quick(new AbortController().signal).timeoutMs, from: "api" };
+    const options = { timeoutMs: deliveryTimeoutMs, from: "api" };
     const key = taskOf(envelope);
     if (key !== undefined) {
       try {

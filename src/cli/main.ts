@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** Entry of the `berth` command: real stdio, real signals, one exit status. */
 import { runCli } from "./program.js";
 import { SignalRouter } from "./signal-router.js";

@@ -132,7 +132,7 @@ export const settings = {
   shimCapacity: {
     path: own("shim", "capacity"),
     kind: "integer",
-    value: 64,
+    value: 256,
     min: 1,
     max: 4096,
     help: "Tasks in one shim process.",

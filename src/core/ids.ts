@@ -53,3 +53,8 @@ export interface TaskKey {
 
 /** An unambiguous string for a map key: neither part can contain a slash. */
 export const taskKeyString = (key: TaskKey): string => `${key.namespace}/${key.id}`;
+/** The key that taskKeyString() made this text from. */
+export function parseTaskKey(text: string): TaskKey {
+  const slash = text.indexOf("/");
+  return { namespace: text.slice(0, slash) as Namespace, id: text.slice(slash + 1) as ContainerId };
+}

@@ -12,7 +12,7 @@ import { createTtrpcApi } from "../api/ttrpc-server.js";
 import type { Config } from "../config/config.js";
 import { systemClock } from "../core/clock.js";
 import { createEventLoopScheduler } from "../core/event-loop-scheduler.js";
-import { type ContainerId, type Namespace, type TaskKey, taskKeyString } from "../core/ids.js";
+import { parseTaskKey, type TaskKey, taskKeyString } from "../core/ids.js";
 import type { Logger } from "../core/logger.js";
 import { revision, version } from "../core/version.js";
 import type { BundlePort } from "../ports/bundle-port.js";
@@ -237,8 +237,7 @@ function daemonServers(
 /** Pids of all tasks, from the actors' memory; one that cannot answer is left out. */
 async function sampledTasks({ hosts, directory }: TreeAccess): Promise<readonly SampledTask[]> {
   const asked = [...hosts.keys()].map(async (text): Promise<SampledTask[]> => {
-    const slash = text.indexOf("/");
-    const key = { namespace: text.slice(0, slash) as Namespace, id: text.slice(slash + 1) as ContainerId };
+    const key = parseTaskKey(text);
     try {
       const { pid } = await directory.ask(key, { kind: "get", execId: "" }, { timeoutMs: 1000 });
       return [{ namespace: key.namespace, id: key.id, pid, runtime: "io.containerd.runc.v2" }];

@@ -208,7 +208,7 @@ export function startTree(system: ActorSystem, ports: TreePorts, settings: TreeS
               grouping: settings.shimGrouping,
               idleMs: settings.shimIdleMs,
               hosts,
-              onHosted: (key) => directory.wake(key),
+              wake: (key) => directory.wake(key),
             }),
           ),
         ],

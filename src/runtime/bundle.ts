@@ -120,7 +120,9 @@ async function removeTree(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }
 
-function unmountTree(path: string): void {
+/** Takes off everything mounted in `path`; one that is gone is fine. */
+export function unmountTree(path: string): void {
+  if (!existsSync(path)) return;
   // The mount table knows real paths only; a state directory may be reached through a link.
-  unmountUnder(realpathSync(path));
+  unmountUnder(realpathSync.native(path));
 }

@@ -78,7 +78,7 @@ export function parseMountOptions(options: readonly string[]): ParsedMountOption
  */
 export function mountRootfs(mounts: readonly RootfsMount[], rootfs: string): void {
   if (mounts.length === 0) return;
-  const real = realpathSync(rootfs);
+  const real = realpathSync.native(rootfs);
   for (const mount of mounts) {
     try {
       mountOne(mount, targetBelow(real, mount.target));
@@ -95,7 +95,7 @@ export function mountRootfs(mounts: readonly RootfsMount[], rootfs: string): voi
 export function unmountRootfs(rootfs: string): void {
   let real: string;
   try {
-    real = realpathSync(rootfs);
+    real = realpathSync.native(rootfs);
   } catch {
     return;
   }
@@ -150,7 +150,7 @@ export function commonDirectory(paths: readonly string[]): string {
 /** A target inside the rootfs must not lead out of it through a link in the image. */
 function targetBelow(rootfs: string, target: string): string {
   if (target === "" || target === "/") return rootfs;
-  const real = realpathSync(join(rootfs, target));
+  const real = realpathSync.native(join(rootfs, target));
   if (real !== rootfs && !real.startsWith(`${rootfs}/`))
     throw invalidArgument(`mount target ${target} leads out of the rootfs`);
   return real;

@@ -74,10 +74,12 @@ function start(
   stdio: readonly [ChildFd, ChildFd, ChildFd],
 ): Spawned {
   const { binary, args, cwd } = request;
-  const path = resolveBinary(binary);
+  const path = knownPath(binary);
   try {
-    return host.spawn([path, ...args], { stdio, cwd, env: runtimeEnvironment(), argv0: binary });
+    return host.spawn([path, ...args], { stdio, cwd, env: runtimeEnvironment, argv0: binary });
   } catch (error) {
+    // It may have moved since; whoever calls next looks anew.
+    knownPaths.delete(binary);
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
     if (code === "") throw error;
     // posix_spawn has one errno for its chdir and its exec: see which it was, to say what Go says.
@@ -138,8 +140,24 @@ export function resolveBinary(binary: string, searchPath = process.env.PATH ?? "
 const isDirectory = (path: string): boolean =>
   statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-function runtimeEnvironment(): Record<string, string | undefined> {
+/** Our environment as it was at the start; reading it costs a call into the C library for each variable. */
+const runtimeEnvironment: Readonly<Record<string, string | undefined>> = (() => {
   // The notify socket is the daemon's: a runtime that sees it would pass it on to the container.
   const { NOTIFY_SOCKET: _, ...env } = process.env;
   return env;
+})();
+
+/** Where binaries were found. A search of PATH costs as much as the start of a small program. */
+const knownPaths = new Map<string, { readonly path: string; readonly foundAt: number }>();
+/** After this a binary is looked for again: another may have come before it in PATH. */
+const trustMs = 5000;
+const maxKnownPaths = 64;
+
+function knownPath(binary: string): string {
+  const known = knownPaths.get(binary);
+  if (known !== undefined && performance.now() - known.foundAt < trustMs) return known.path;
+  const path = resolveBinary(binary);
+  if (knownPaths.size >= maxKnownPaths) knownPaths.clear();
+  knownPaths.set(binary, { path, foundAt: performance.now() });
+  return path;
 }

@@ -3,16 +3,21 @@
  * own session, with nothing of the daemon's but a log file.
  */
 import { createWriteStream, mkdirSync, openSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
+import { LRUCache } from "lru-cache";
 import { deadlineExceeded, unavailable, unknownError } from "../core/errors.js";
 import type { ShimId } from "../core/ids.js";
 import type { Logger } from "../core/logger.js";
 import { processStat } from "../native/process.js";
+import type { Envelope } from "../ports/event-sink.js";
 import type { ShimConnection, ShimLauncher, ShimRequest } from "../ports/shim-launcher-port.js";
 import type { DriverDefaults } from "../runtime/options.js";
+import { fromWireEnvelope } from "../wire/envelope.js";
+import { readUndelivered, spoolName } from "../wire/event-log-format.js";
+import { Envelope as WireEnvelope } from "../wire/gen/containerd/types/types.js";
 import { resolveRuntimeName } from "./runtime-names.js";
 import { createShimConnection } from "./shim-connection.js";
 import { isLiving, ShimDirectory, type ShimProcess } from "./shim-directory.js";
@@ -42,6 +47,8 @@ interface ShimChild extends PromiseLike<{ readonly shortMessage?: string | undef
 }
 
 const endPollMs = 20;
+/** Dead shims whose last events are kept for their tasks' actors, which clean up within seconds. */
+const keptLastWords = 64;
 
 export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher & { close(): void } {
   const { log } = options;
@@ -49,6 +56,22 @@ export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher &
   /** One connection for each living shim, so that opening an id again gives what is there. */
   const connections = new Map<ShimId, { readonly connection: ShimConnection; readonly link: ShimLink }>();
   const children = new Map<ShimId, ShimChild>();
+  const lastWords = new LRUCache<ShimId, Map<string, Envelope[]>>({ max: keptLastWords });
+
+  /** At the shim's end and before anybody hears of it: its directory goes soon after. */
+  function keepLastWords(shimId: ShimId): void {
+    const byTask = new Map<string, Envelope[]>();
+    try {
+      for (const { containerId, envelope } of readUndelivered(join(directory.path(shimId), spoolName))) {
+        const said = byTask.get(containerId) ?? [];
+        said.push(fromWireEnvelope(WireEnvelope.decode(envelope)));
+        byTask.set(containerId, said);
+      }
+    } catch (error) {
+      log.warn({ err: error, shim: shimId }, "last events of a dead shim cannot be read");
+    }
+    if (byTask.size > 0) lastWords.set(shimId, byTask);
+  }
 
   async function start(request: ShimRequest, signal: AbortSignal): Promise<ShimProcess> {
     const { shimId, namespace } = request;
@@ -95,6 +118,7 @@ export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher &
       await heard(ready, child, signal, logPath);
     } catch (error) {
       child.kill("SIGKILL");
+      await child;
       throw error;
     } finally {
       ready.destroy();
@@ -128,7 +152,10 @@ export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher &
       awaitEnd: (endSignal) => awaitEnd(process, endSignal),
     });
     connections.set(shimId, { connection, link });
-    void link.closed.then(() => connections.delete(shimId));
+    void link.closed.then(() => {
+      connections.delete(shimId);
+      keepLastWords(shimId);
+    });
     return connection;
   }
 
@@ -143,7 +170,13 @@ export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher &
       return target;
     },
     open,
+    isAlive: (shimId) => directory.living(shimId) !== undefined,
     leftovers: () => directory.list(),
+    undelivered(shimId, id) {
+      const said = lastWords.get(shimId)?.get(id) ?? [];
+      lastWords.get(shimId)?.delete(id);
+      return said;
+    },
     async forget(shimId) {
       connections.get(shimId)?.link.end();
       directory.remove(shimId);

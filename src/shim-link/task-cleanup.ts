@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { unknownError } from "../core/errors.js";
 import type { TaskKey } from "../core/ids.js";
 import type { Logger } from "../core/logger.js";
-import { unmountUnder } from "../native/mount.js";
+import { unmountTree } from "../runtime/bundle.js";
 import { type DriverDefaults, driverOptions, readOptions } from "../runtime/options.js";
 import { Options } from "../wire/gen/containerd/runc/v1/runc.js";
 
@@ -31,7 +31,7 @@ export async function cleanUpContainer(
   if (failed && !/does not exist/.test(`${stderr}${logTail(bundle)}`)) {
     throw unknownError(`runtime delete of ${key.namespace}/${key.id} failed: ${stderr || shortMessage}`);
   }
-  unmountUnder(join(bundle, "rootfs"));
+  unmountTree(join(bundle, "rootfs"));
   return { pid: initPid(bundle) };
 }
 

@@ -99,7 +99,8 @@ function containerdCommand(paths: Paths, options: DaemonOptions): string[] {
 
 function berthdCommand(paths: Paths, options: DaemonOptions): string[] {
   if (!haveBerthd()) throw new Error(`${berthdEntry} is missing: build the project first`);
-  const command = [process.execPath, berthdEntry, "--root", paths.root, "--state", paths.state];
+  // As it is installed: its first line names the flags that Node gets.
+  const command = [berthdEntry, "--root", paths.root, "--state", paths.state];
   command.push("--address", paths.address, "--log-level", options.logLevel ?? "debug");
   if (options.metricsAddress !== undefined) command.push("--metrics-address", options.metricsAddress);
   if (options.config !== undefined) {

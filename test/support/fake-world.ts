@@ -2,6 +2,7 @@
 import type { ContainerRequest } from "../../src/actors/container/messages.js";
 import type { ReplyOf, WithoutReply } from "../../src/actors/containers/directory.js";
 import { createActorSystem } from "../../src/actors/kernel/system.js";
+import { alreadyExists } from "../../src/core/errors.js";
 import { zeroInstant } from "../../src/core/exit.js";
 import { type ContainerId, type Namespace, type TaskKey, taskKeyString } from "../../src/core/ids.js";
 import { silentLogger } from "../../src/core/logger.js";
@@ -61,6 +62,7 @@ export function createFakeWorld(
       bundles: {
         path: (key) => `/b/${key.id}`,
         async create(key) {
+          if (bundles.has(taskKeyString(key))) throw alreadyExists(`bundle /b/${key.id}`);
           bundles.add(taskKeyString(key));
           return `/b/${key.id}`;
         },

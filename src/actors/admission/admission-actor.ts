@@ -17,15 +17,16 @@ interface AdmissionState {
   readonly held: Set<number>;
   /** Waiting replies per namespace; the map's order is the order of turns. */
   readonly waiting: Map<string, Reply<Permit>[]>;
-  nextPermit: number;
 }
 
 export function createAdmissionBehavior(
   options: AdmissionOptions,
 ): Behavior<AdmissionState, AdmissionMessage> {
+  // Goes on after a restart: permits given out before must not look like those of today.
+  let nextPermit = 1;
   return {
     kind: "admission",
-    init: () => ({ held: new Set(), waiting: new Map(), nextPermit: 1 }),
+    init: () => ({ held: new Set(), waiting: new Map() }),
     lane: (message) => (message.kind === "acquire" ? "normal" : "priority"),
     phaseOf: (state) => {
       let waiting = 0;
@@ -55,7 +56,7 @@ export function createAdmissionBehavior(
       while (state.held.size < options.slots) {
         const reply = nextWaiting(state.waiting);
         if (reply === undefined) break;
-        const permit = state.nextPermit++;
+        const permit = nextPermit++;
         state.held.add(permit);
         ctx.startTimer(`hold-${permit}`, options.maxHoldMs, { kind: "reclaim", permit });
         const { self, path } = ctx;

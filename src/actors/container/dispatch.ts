@@ -7,8 +7,9 @@ import type { ContainerContext, ContainerMessage } from "./container-actor.js";
 import { lifecycleHandlers } from "./lifecycle-handlers.js";
 import type { ContainerRequest } from "./messages.js";
 import { processHandlers } from "./process-handlers.js";
-import { shimHandlers } from "./shim-handlers.js";
+import { beginRecovery, shimHandlers } from "./shim-handlers.js";
 import type { ContainerState } from "./state.js";
+import { failExecWaiters } from "./task-events.js";
 
 type Handlers = {
   readonly [K in ContainerMessage["kind"]]: (
@@ -32,13 +33,23 @@ export function dispatch(
   const deferred = deferIfBusy(state, message);
   if (deferred !== undefined) return deferred;
   const handler = handlers[message.kind] as Handlers[typeof message.kind];
-  const next = handler(state, message as never, cx);
+  const next = afterSettling(handler(state, message as never, cx), cx);
   if (!("deferred" in state) || "deferred" in next) return next;
   // A command whose client has gone meanwhile is as one that never came.
   return state.deferred.reduce<ContainerState>(
     (current, waiting) => (waiting.reply.settled ? current : dispatch(current, waiting, cx)),
     next,
   );
+}
+
+/** What follows from a state by itself. */
+function afterSettling(state: ContainerState, cx: ContainerContext): ContainerState {
+  // Nothing more is awaited of the task before.
+  if (state.phase === "settling" && !cx.order.owes) return { phase: "absent" };
+  if (!("task" in state) || "deferred" in state || !state.task.gone) return state;
+  // Nobody here deletes it: the answer to an earlier delete was lost. Its bundle and place are still there.
+  failExecWaiters(state.task);
+  return beginRecovery(cx);
 }
 
 /** The state with the message put off, or undefined when it may run now. */

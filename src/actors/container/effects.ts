@@ -9,6 +9,7 @@ import type { Logger } from "../../core/logger.js";
 import { ResourceScope } from "../../core/resource-scope.js";
 import type { HostedTask, ShimConnection } from "../../ports/shim-launcher-port.js";
 import type { ContainerRecord } from "../../ports/store-port.js";
+import type { EffectLimits } from "./container-actor.js";
 import type { ContainerDependencies } from "./dependencies.js";
 import type { CreateTask } from "./messages.js";
 
@@ -16,6 +17,11 @@ export interface CreatedTask {
   readonly shim: ShimConnection;
   readonly bundle: string;
   readonly pid: number;
+}
+
+/** The shim does not say whether it has the task: place and bundle are kept until it does. */
+export interface UncertainCreation {
+  readonly uncertain: DaemonError;
 }
 
 const killSignal = 9;
@@ -30,14 +36,21 @@ const doubtfulKinds: ReadonlySet<string> = new Set(["deadline-exceeded", "cancel
 /** The answer never came: what was asked for may yet happen, or have happened. */
 export const isDoubtful = (error: DaemonError): boolean => doubtfulKinds.has(error.kind);
 
+/** How far a creation has come: its actor may crash meanwhile, and has to know all the same. */
+export interface CreationProgress {
+  placed(shim: ShimConnection): void;
+  made(shim: ShimConnection, pid: number): void;
+}
+
 /** Place in a shim, bundle, runtime create: or nothing at all. */
 export async function createTask(
   deps: ContainerDependencies,
   key: TaskKey,
   request: CreateTask,
   record: ContainerRecord,
-  signal: AbortSignal,
-): Promise<CreatedTask> {
+  progress: CreationProgress,
+  { signal, deadline }: EffectLimits,
+): Promise<CreatedTask | UncertainCreation> {
   const runtime = request.runtimePath === "" ? record.runtime.name : request.runtimePath;
   const options =
     request.options !== undefined && request.options.value.length > 0
@@ -47,6 +60,7 @@ export async function createTask(
   try {
     const shim = await deps.shims.place({ key, runtime, spec: record.spec.value }, signal);
     scope.defer("place in shim", () => deps.shims.release(key));
+    progress.placed(shim);
     const bundle = await makeBundle(deps, key, record.spec.value);
     scope.defer("bundle", () => deps.bundles.remove(key));
     const creation = {
@@ -59,12 +73,18 @@ export async function createTask(
     };
     const permit = await deps.admit(key.namespace, signal);
     try {
-      const { pid } = await shim.create(creation, signal);
+      // Not given up when nobody waits any more: a shim cannot delete what it is still creating.
+      const { pid } = await shim.create(creation, deadline);
+      progress.made(shim, pid);
+      signal.throwIfAborted();
       scope.keep();
       return { shim, bundle, pid };
     } catch (thrown) {
       const error = prefixed("failed to create shim task", thrown);
-      if (isDoubtful(error)) await discardTask(deps, key, shim, bundle);
+      if (isDoubtful(error) && !(await discardTask(deps, key, shim, bundle))) {
+        scope.keep();
+        return { uncertain: error };
+      }
       throw error;
     } finally {
       permit.release();
@@ -87,37 +107,40 @@ async function makeBundle(deps: ContainerDependencies, key: TaskKey, spec: Uint8
   return deps.bundles.create(key, spec);
 }
 
-/** Kills and deletes a task that nobody has; refusals mean that it is not there. */
+/** Kills and deletes a task that nobody has; false when it may be there still. */
 async function discardTask(
   deps: ContainerDependencies,
   key: TaskKey,
   shim: ShimConnection,
   bundle: string,
-): Promise<void> {
+): Promise<boolean> {
   const signal = AbortSignal.timeout(deps.timeouts.deleteMs);
   try {
     await shim.kill(key.id, "", killSignal, true, signal).catch(() => undefined);
     await shim.delete(key.id, "", signal);
+    return true;
   } catch (thrown) {
-    if (!isDoubtful(toDaemonError(thrown)) || shim.connected) return;
-    // The shim is dead, and perhaps the container is not.
-    const budget = AbortSignal.timeout(deps.timeouts.deleteMs);
-    await deps.shims.cleanUpTask(key, bundle, budget).catch(() => undefined);
+    if (toDaemonError(thrown).kind === "not-found") return true;
+    if (shim.connected) return false;
   }
+  // The shim is dead, and perhaps the container is not.
+  const budget = AbortSignal.timeout(deps.timeouts.deleteMs);
+  return deps.shims.cleanUpTask(key, bundle, budget).then(
+    () => true,
+    () => false,
+  );
 }
 
-/** Removes a created task again, with its bundle and place. */
+/** Removes a created task again, with its bundle and place. False when the task stays: then they stay too. */
 export async function undoCreate(
   deps: ContainerDependencies,
   key: TaskKey,
   { shim, bundle }: CreatedTask,
-): Promise<void> {
-  try {
-    await discardTask(deps, key, shim, bundle);
-    await deps.bundles.remove(key);
-  } finally {
-    deps.shims.release(key);
-  }
+): Promise<boolean> {
+  if (!(await discardTask(deps, key, shim, bundle))) return false;
+  deps.shims.release(key);
+  await deps.bundles.remove(key);
+  return true;
 }
 
 /** Deletes the task in the shim, then its bundle; gives the place back. Undefined when the shim did not have it. */
@@ -126,12 +149,12 @@ export async function deleteTask(
   key: TaskKey,
   shim: ShimConnection,
   log: Logger,
-  signal: AbortSignal,
+  { signal, deadline }: EffectLimits,
 ): Promise<Exit | undefined> {
   const permit = await deps.admit(key.namespace, signal);
   let exit: Exit | undefined;
   try {
-    exit = await shim.delete(key.id, "", signal);
+    exit = await shim.delete(key.id, "", deadline);
   } catch (thrown) {
     // The answer to an earlier delete was lost.
     if (toDaemonError(thrown).kind !== "not-found") throw thrown;

@@ -2,7 +2,7 @@
  * Keeps a container's events in the order that clients rely on, whatever order they arrive in:
  * create < start < exec-added < exec-started < exit of the exec < exit of init < delete, and all of one life
  * before the next create. A life is known by the pid of its init. An event whose forerunner has not come yet is
- * held; `giveUp` lets held ones go when the forerunner seems lost, because a late event is better than none.
+ * held; `releaseHeld` lets it go when the forerunner seems lost, because a late event is better than none.
  */
 import type { TaskEvent } from "../../ports/event-codec-port.js";
 
@@ -24,7 +24,8 @@ class Life {
   /** A start was asked for, so an exit has to wait for the start event. */
   startExpected = false;
   readonly execsAdded = new Set<string>();
-  readonly execsRunning = new Set<string>();
+  /** With their pids. */
+  readonly execsRunning = new Map<string, number>();
   readonly execStartsExpected = new Set<string>();
   readonly execExits = new Set<string>();
 
@@ -40,7 +41,7 @@ export interface JoinedLife {
   readonly pid: number;
   readonly started: boolean;
   readonly exited: boolean;
-  readonly runningExecs: readonly string[];
+  readonly runningExecs: readonly { readonly execId: string; readonly pid: number }[];
 }
 
 export class EventOrder<E> {
@@ -51,6 +52,8 @@ export class EventOrder<E> {
   /** The life before. */
   #last: { readonly pid: number; readonly deleted: boolean } | undefined;
   #held: Held<E>[] = [];
+  /** What is awaited has been waited for long enough. */
+  #overdue = false;
   readonly #onDuplicate: (item: E) => void;
 
   /** `onDuplicate` gets events that went out already and will not again. */
@@ -67,20 +70,33 @@ export class EventOrder<E> {
     return this.holding || [this.#life, this.#next].some((life) => life !== undefined && life.pid !== pid);
   }
 
+  /** Events of a task that is gone are still to come, and have not been waited for in vain. */
+  get owes(): boolean {
+    return !this.#overdue && (this.#life !== undefined || this.#next !== undefined);
+  }
+
   /** The task of this pid was made: its create event comes or has come. Returns what may go out now. */
   born(pid: number): E[] {
-    if (this.#life?.pid !== pid) this.#next = new Life(pid);
+    if (this.#life?.pid === pid || this.#next?.pid === pid || this.#last?.pid === pid) return [];
+    this.#next = new Life(pid);
     return this.#drain();
   }
 
   /** Joins a task in the middle of its life. Returns what may go out now. */
   join(task: JoinedLife): E[] {
+    // What went out is known better here; only what an earlier incarnation waited for is not.
+    const known = [this.#life, this.#next].find((life) => life?.pid === task.pid);
+    if (known !== undefined) {
+      known.startExpected = false;
+      known.execStartsExpected.clear();
+      return this.#drain();
+    }
     const life = new Life(task.pid, true);
     life.started = task.started;
     life.exited = task.exited;
-    for (const execId of task.runningExecs) {
+    for (const { execId, pid } of task.runningExecs) {
       life.execsAdded.add(execId);
-      life.execsRunning.add(execId);
+      life.execsRunning.set(execId, pid);
     }
     this.#life = life;
     this.#next = undefined;
@@ -127,24 +143,29 @@ export class EventOrder<E> {
     return ready;
   }
 
-  /**
-   * Stops waiting: everything held goes, best order first, and lives other than that of `pid` are taken for
-   * over, though their delete event never came.
-   */
-  giveUp(pid: number | undefined): E[] {
-    const released = this.releaseHeld();
-    if (this.#life !== undefined && this.#life.pid !== pid) this.#end(this.#life, false);
-    if (this.#next !== undefined && this.#next.pid !== pid) this.#next = undefined;
-    return released;
+  /** Init's pid of the life whose events go out now. */
+  get present(): number | undefined {
+    return this.#life?.pid;
   }
 
-  /** The daemon itself has said the last word on whatever lives. */
-  over(): void {
-    const { pid } = this.#next ?? this.#life ?? {};
-    if (pid === undefined) return;
+  /** Execs of that life whose start went out and whose exit did not, with their pids. */
+  runningExecs(pid: number): ReadonlyMap<string, number> {
+    return this.#life?.pid === pid ? this.#life.execsRunning : new Map();
+  }
+
+  /** The end of this life is told by the daemon: no delete event will come. Returns what may go out now. */
+  closed(pid: number): E[] {
+    if (this.#next?.pid === pid) this.#next = undefined;
     if (this.#life?.pid === pid) this.#life = undefined;
-    this.#next = undefined;
     this.#last = { pid, deleted: true };
+    this.#overdue = false;
+    return this.#drain();
+  }
+
+  /** This life is over, as far as anybody knows; what still comes of it goes straight through. */
+  giveUp(pid: number): E[] {
+    if (this.#life?.pid === pid) this.#end(this.#life, false);
+    return this.#drain();
   }
 
   /** Gives back what is held without letting it out. */
@@ -156,6 +177,7 @@ export class EventOrder<E> {
 
   /** Lets everything go that is held, best order first. */
   releaseHeld(): E[] {
+    this.#overdue = true;
     const present = this.#life?.pid;
     // Whatever has no pid belongs to the present life, or to the first that comes.
     const later = (event: TaskEvent): number => {
@@ -256,7 +278,7 @@ export class EventOrder<E> {
         return;
       case "/tasks/exec-started":
         life.execStartsExpected.delete(event.execId);
-        life.execsRunning.add(event.execId);
+        life.execsRunning.set(event.execId, event.pid);
         return;
       case "/tasks/exit":
         if (event.processId === event.containerId) life.exited = true;
@@ -290,6 +312,7 @@ export class EventOrder<E> {
   }
 
   #end(life: Life, deleted: boolean): void {
+    this.#overdue = false;
     this.#last = { pid: life.pid, deleted };
     this.#life = undefined;
   }

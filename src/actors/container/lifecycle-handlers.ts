@@ -1,11 +1,20 @@
 /** Create, start, delete, pause and resume of a task: one at a time, each with what settles it. */
 import { alreadyExists, notFound, unimplemented } from "../../core/errors.js";
+import type { Outcome } from "../../core/outcome.js";
 import type { Reply } from "../kernel/types.js";
-import { createTask, deleteTask, isDoubtful, prefixed, undoCreate } from "./effects.js";
+import {
+  type CreationProgress,
+  createTask,
+  deleteTask,
+  isDoubtful,
+  prefixed,
+  undoCreate,
+} from "./effects.js";
 import { type HandlersOf, refuseUnknownContainer, rest, resting, settle, watchShim } from "./handling.js";
 import { deleteExec, settleExecStart, startExecProcess } from "./process-handlers.js";
-import { newProcess, withProcess } from "./state.js";
-import { applyToTask, failExecWaiters, publishReady } from "./task-events.js";
+import { beginRecovery, noteMade } from "./shim-handlers.js";
+import { newProcess, type Task, withProcess } from "./state.js";
+import { applyToTask, closeLostTasks, failExecWaiters, publishReady } from "./task-events.js";
 
 type LifecycleKind =
   | "create"
@@ -36,10 +45,16 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
       message.reply.reject(unimplemented("restore from a checkpoint is not supported"));
       return state;
     }
+    if (cx.order.owes) return { phase: "settling", deferred: [message] };
+    const { self } = cx.actor;
+    const progress: CreationProgress = {
+      placed: (shim) => self.tell({ kind: "placed", shim }),
+      made: (shim, pid) => self.tell({ kind: "made", shim, pid }),
+    };
     cx.performLasting(
-      (signal) => createTask(cx.deps, cx.key, message, record, signal),
+      (limits) => createTask(cx.deps, cx.key, message, record, progress, limits),
       (outcome) => ({ kind: "create-settled", outcome }),
-      { deadlineMs: cx.deps.timeouts.createMs },
+      cx.deps.timeouts.createMs,
     );
     return { phase: "creating", request: message, deferred: [], early: [] };
   },
@@ -49,28 +64,38 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
     const { request } = state;
     if (!outcome.ok) {
       request.reply.reject(outcome.error);
+      closeLostTasks(undefined, cx);
       return { phase: "absent" };
     }
-    const { shim, bundle, pid } = outcome.value;
-    publishReady(cx.order.born(pid), cx);
+    if ("uncertain" in outcome.value) {
+      request.reply.reject(outcome.value.uncertain);
+      return { ...beginRecovery(cx), deferred: state.deferred };
+    }
+    const created = outcome.value;
+    const { shim, bundle, pid } = created;
+    noteMade(shim, pid, cx);
     if (request.reply.settled) {
       // The client went away, so nobody knows of this task: containerd undoes it, and so do we.
       cx.performLasting(
-        () => undoCreate(cx.deps, cx.key, outcome.value),
+        () => undoCreate(cx.deps, cx.key, created),
         (undone) => ({ kind: "undo-settled", outcome: undone }),
+        cx.deps.timeouts.deleteMs,
       );
       return state;
     }
     watchShim(shim, cx);
     const init = newProcess("", request.stdio, pid);
-    const task = { life: cx.newLife(), shim, bundle, init, execs: new Map() };
+    const task = { life: cx.newLife(), shim, bundle, init, execs: new Map(), doubtful: false, gone: false };
     request.reply.resolve({ pid });
     return state.early.reduce(applyToTask, { phase: "created", task });
   },
 
   "undo-settled"(state, { outcome }, cx) {
     if (state.phase !== "creating") throw new Error(`undo settled while ${state.phase}`);
-    if (!outcome.ok) cx.actor.log.error({ err: outcome.error }, "removal of an abandoned task failed");
+    if (!outcome.ok) cx.actor.log.error({ err: outcome.error }, "bundle of an abandoned task not removed");
+    // What cannot be removed is kept, so that clients see it and may try.
+    else if (!outcome.value) return { ...beginRecovery(cx), deferred: state.deferred };
+    closeLostTasks(undefined, cx);
     return { phase: "absent" };
   },
 
@@ -81,10 +106,10 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
     if (at === undefined) return state;
     if (at.phase === "created") cx.order.expectStart("");
     // Not admitted by the gate: runc's start is one read of a FIFO, and crun's is short.
-    cx.perform(
+    cx.performCall(
       (signal) => at.task.shim.start(cx.key.id, "", signal),
       (outcome) => ({ kind: "start-settled", life: at.task.life, execId, reply, outcome }),
-      { deadlineMs: cx.deps.timeouts.startMs },
+      cx.deps.timeouts.startMs,
     );
     return { phase: "starting", task: at.task, from: at.phase, deferred: [] };
   },
@@ -112,12 +137,12 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
     if (at === undefined) return state;
     const prefix = message.execId === undefined ? "failed to delete task" : undefined;
     cx.performLasting(
-      (signal) =>
-        deleteTask(cx.deps, cx.key, at.task.shim, cx.actor.log, signal).catch((thrown) => {
+      (limits) =>
+        deleteTask(cx.deps, cx.key, at.task.shim, cx.actor.log, limits).catch((thrown) => {
           throw prefix === undefined ? thrown : prefixed(prefix, thrown);
         }),
       (outcome) => ({ kind: "delete-settled", reply, outcome }),
-      { deadlineMs: cx.deps.timeouts.deleteMs },
+      cx.deps.timeouts.deleteMs,
     );
     return { phase: "deleting", task: at.task, from: at.phase, deferred: [] };
   },
@@ -143,16 +168,17 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
       else waiter.resolve(exit);
     }
     failExecWaiters(task);
+    cx.past.deleted(task.init.pid, exit);
     return { phase: "absent" };
   },
 
   pause(state, { reply }, cx) {
     const at = resting(state, reply as Reply<never>, cx);
     if (at === undefined) return state;
-    cx.perform(
+    cx.performCall(
       (signal) => at.task.shim.pause(cx.key.id, signal),
       (outcome) => ({ kind: "pause-settled", reply, outcome }),
-      { deadlineMs: cx.deps.timeouts.callMs },
+      cx.deps.timeouts.callMs,
     );
     return { phase: "pausing", task: at.task, from: at.phase, deferred: [] };
   },
@@ -160,16 +186,16 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
   "pause-settled"(state, { reply, outcome }) {
     settle(reply, outcome);
     if (state.phase !== "pausing") return state;
-    return rest(state.task, outcome.ok ? "paused" : state.from);
+    return rest(doubted(state.task, outcome), outcome.ok ? "paused" : state.from);
   },
 
   resume(state, { reply }, cx) {
     const at = resting(state, reply as Reply<never>, cx);
     if (at === undefined) return state;
-    cx.perform(
+    cx.performCall(
       (signal) => at.task.shim.resume(cx.key.id, signal),
       (outcome) => ({ kind: "resume-settled", reply, outcome }),
-      { deadlineMs: cx.deps.timeouts.callMs },
+      cx.deps.timeouts.callMs,
     );
     return { phase: "resuming", task: at.task, from: at.phase, deferred: [] };
   },
@@ -177,6 +203,10 @@ export const lifecycleHandlers: HandlersOf<LifecycleKind> = {
   "resume-settled"(state, { reply, outcome }) {
     settle(reply, outcome);
     if (state.phase !== "resuming") return state;
-    return rest(state.task, outcome.ok ? "running" : state.from);
+    return rest(doubted(state.task, outcome), outcome.ok ? "running" : state.from);
   },
 };
+
+/** The task after a call whose answer may never have come. */
+const doubted = (task: Task, outcome: Outcome<unknown>): Task =>
+  outcome.ok || !isDoubtful(outcome.error) ? task : { ...task, doubtful: true };

@@ -58,25 +58,31 @@ export const processHandlers: HandlersOf<ProcessKind> = {
     const present = presentOrRefuse(state, message.reply as Reply<never>, cx);
     if (present === undefined) return state;
     const { shim, life } = present.task;
-    cx.perform(
+    cx.performCall(
       (signal) => shim.exec(cx.key.id, message.execId, message.stdio, message.spec, signal),
       (outcome) => ({ kind: "exec-settled", life, request: message, outcome }),
-      { deadlineMs: cx.deps.timeouts.callMs },
+      cx.deps.timeouts.callMs,
     );
     return state;
   },
 
   "exec-settled"(state, { request, life, outcome }) {
     settle(request.reply, outcome);
-    if (!outcome.ok || !("task" in state) || state.task.life !== life) return state;
+    if (!("task" in state) || state.task.life !== life) return state;
+    if (!outcome.ok)
+      return isDoubtful(outcome.error) ? { ...state, task: { ...state.task, doubtful: true } } : state;
     return { ...state, task: withProcess(state.task, newProcess(request.execId, request.stdio, 0)) };
   },
 
-  "exec-delete-settled"(state, { execId, life, reply, outcome }) {
+  "exec-delete-settled"(state, { execId, life, birth, reply, outcome }) {
     settle(reply, outcome);
-    if (!outcome.ok || !("task" in state) || state.task.life !== life) return state;
+    if (!("task" in state) || state.task.life !== life) return state;
     const process = findProcess(state.task, execId);
-    for (const waiter of process?.waiters ?? []) waiter.resolve(outcome.value);
+    // Its id may have been taken again before this answer came.
+    if (process === undefined || process.birth !== birth) return state;
+    if (outcome.ok) for (const waiter of process.waiters) waiter.resolve(outcome.value);
+    else if (outcome.error.kind !== "not-found") return state;
+    else for (const waiter of process.waiters) waiter.reject(outcome.error);
     return { ...state, task: withoutExec(state.task, execId) };
   },
 
@@ -139,10 +145,10 @@ export function startExecProcess(
   if (process === undefined) return state;
   const { shim, life } = present.task;
   if (process.life === "created") cx.order.expectStart(execId);
-  cx.perform(
+  cx.performCall(
     (signal) => startExec(cx.deps, cx.key, shim, execId, signal),
     (outcome) => ({ kind: "start-settled", life, execId, reply, outcome }),
-    { deadlineMs: cx.deps.timeouts.startMs },
+    cx.deps.timeouts.startMs,
   );
   return state;
 }
@@ -153,7 +159,7 @@ export function settleExecStart(
   outcome: Outcome<{ readonly pid: number }>,
 ): Present {
   const process = findProcess(state.task, execId);
-  if (process === undefined || process.life !== "created") return state;
+  if (process === undefined || (process.life !== "created" && process.life !== "start-failed")) return state;
   if (outcome.ok) {
     const { pid } = outcome.value;
     const running = { ...process, life: "running", pid, earlyExits: [] } as const;
@@ -177,13 +183,15 @@ export function deleteExec(
   cx: ContainerContext,
 ): ContainerState {
   const present = presentOrRefuse(state, reply as Reply<never>, cx);
-  if (present === undefined || processOrRefuse(present, execId, reply as Reply<never>) === undefined)
-    return state;
+  if (present === undefined) return state;
+  const process = processOrRefuse(present, execId, reply as Reply<never>);
+  if (process === undefined) return state;
   const { shim, life } = present.task;
-  cx.perform(
+  const { birth } = process;
+  cx.performCall(
     (signal) => shim.delete(cx.key.id, execId, signal),
-    (outcome) => ({ kind: "exec-delete-settled", life, execId, reply, outcome }),
-    { deadlineMs: cx.deps.timeouts.deleteMs },
+    (outcome) => ({ kind: "exec-delete-settled", life, birth, execId, reply, outcome }),
+    cx.deps.timeouts.deleteMs,
   );
   return state;
 }

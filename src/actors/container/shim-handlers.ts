@@ -7,30 +7,42 @@ import { type ContainerState, newProcess, type Task } from "./state.js";
 import {
   applyTaskEvent,
   applyToTask,
+  closeLostTasks,
+  forgetStrangers,
   publishDeath,
   publishReady,
-  takeLastWords,
   taskOf,
+  withLastWords,
 } from "./task-events.js";
 
 type ShimKind =
   | "shim-event"
+  | "placed"
+  | "made"
   | "shim-lost"
   | "cleanup-settled"
   | "recover"
   | "recover-settled"
   | "order-timeout";
 
+type Recovering = Extract<ContainerState, { readonly phase: "recovering" }>;
+
 /** Pause before a shim that could not describe a task is asked again. */
 const recoverPauseMs = 1000;
 const noStdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 
 /** Asks what is true, once what an earlier incarnation began has ended. */
-export function beginRecovery(cx: ContainerContext): ContainerState {
+export function beginRecovery(cx: ContainerContext): Recovering {
   askShim(cx);
   const shim = cx.deps.shims.hosting(cx.key);
   if (shim !== undefined) watchShim(shim, cx);
   return { phase: "recovering", deferred: [], early: [] };
+}
+
+/** A task was made in this shim: its events come, whether anybody wants it or not. */
+export function noteMade(shim: Task["shim"], pid: number, cx: ContainerContext): void {
+  cx.past.made(shim, pid);
+  publishReady(cx.order.born(pid), cx);
 }
 
 function askShim(cx: ContainerContext): void {
@@ -63,24 +75,39 @@ export const shimHandlers: HandlersOf<ShimKind> = {
     if (outcome.value === undefined) return { phase: "absent" };
     const { shim, hosted } = outcome.value;
     watchShim(shim, cx);
-    const { phase, task, joined } = taskOf(shim, hosted, cx.newLife());
+    // Calls of an earlier incarnation have been waited for; those of an earlier daemon may still go on.
+    const known = hosted.processes.some(({ state: { pid } }) => cx.past.knows(pid));
+    const doubtful = !known || cx.doubts.takeAll();
+    const { phase, task, joined } = taskOf(shim, hosted, cx.newLife(), doubtful);
+    cx.past.made(shim, joined.pid);
     publishReady(cx.order.join(joined), cx);
     return state.early.reduce(applyToTask, { phase, task });
+  },
+
+  placed(state, { shim }, cx) {
+    watchShim(shim, cx);
+    cx.past.placed(shim);
+    return state;
+  },
+
+  made(state, { shim, pid }, cx) {
+    noteMade(shim, pid, cx);
+    return state;
   },
 
   "shim-lost"(state, { shim }, cx) {
     cx.watched.delete(shim);
     const task = lostTask(state, cx, shim);
-    if (task === undefined) return state;
+    if (task === undefined) {
+      // A creation under way is closed when it settles.
+      if (state.phase !== "creating") closeLostTasks(pidOf(state), cx);
+      return state;
+    }
     cx.actor.log.warn({ shim: shim.shimId, pid: task.init.pid }, "shim lost, cleaning up its task");
-    const earlier = [...cx.running];
     cx.performLasting(
-      async (signal) => {
-        await Promise.allSettled(earlier);
-        return cleanUpTask(cx.deps, cx.key, task.bundle, signal);
-      },
+      ({ deadline }) => cleanUpTask(cx.deps, cx.key, task.bundle, deadline),
       (outcome) => ({ kind: "cleanup-settled", outcome }),
-      { deadlineMs: cx.deps.timeouts.deleteMs },
+      cx.deps.timeouts.deleteMs,
     );
     cx.actor.cancelTimer("recover");
     return { phase: "cleaning", task, deferred: "deferred" in state ? state.deferred : [] };
@@ -93,9 +120,9 @@ export const shimHandlers: HandlersOf<ShimKind> = {
         { err: outcome.error, bundle: state.task.bundle },
         "cleanup after a dead shim failed",
       );
-    const { task } = takeLastWords(state, cx);
+    const { task } = withLastWords(state, cx);
     const exit: Exit = {
-      pid: outcome.ok ? outcome.value.pid || task.init.pid : 0,
+      pid: outcome.ok ? task.init.pid || outcome.value.pid : 0,
       exitStatus: outcome.ok ? 137 : 255,
       exitedAt: instantFromMs(cx.actor.clock.now()),
     };
@@ -103,19 +130,22 @@ export const shimHandlers: HandlersOf<ShimKind> = {
     for (const process of [task.init, ...task.execs.values()]) {
       for (const waiter of process.waiters) waiter.resolve(exit);
     }
+    closeLostTasks(undefined, cx);
     cx.deps.shims.release(cx.key);
     return { phase: "absent" };
   },
 
   "order-timeout"(state, _message, cx) {
     cx.orderTimer = false;
-    // A task whose pid is not known yet is nobody's past.
-    const settled = state.phase !== "creating" && state.phase !== "recovering";
-    const pid = "task" in state ? state.task.init.pid : undefined;
-    publishReady(settled ? cx.order.giveUp(pid) : cx.order.releaseHeld(), cx);
+    publishReady(cx.order.releaseHeld(), cx);
+    // A life whose pid is not known yet is nobody's past.
+    if (state.phase !== "creating" && state.phase !== "recovering") forgetStrangers(pidOf(state), cx);
     return state;
   },
 };
+
+const pidOf = (state: ContainerState): number | undefined =>
+  "task" in state ? state.task.init.pid : undefined;
 
 /** The task that was lost with the shim, if it was this shim's and nobody cares for it yet. */
 function lostTask(state: ContainerState, cx: ContainerContext, shim: Task["shim"]): Task | undefined {
@@ -123,6 +153,14 @@ function lostTask(state: ContainerState, cx: ContainerContext, shim: Task["shim"
   if ("task" in state) return state.task.shim === shim ? state.task : undefined;
   // A creation notices by itself.
   if (state.phase !== "recovering" || cx.deps.shims.hosting(cx.key) !== shim) return undefined;
-  const init = newProcess("", noStdio, 0);
-  return { life: cx.newLife(), shim, bundle: cx.deps.bundles.path(cx.key), init, execs: new Map() };
+  const init = newProcess("", noStdio, cx.past.pidIn(shim));
+  return {
+    life: cx.newLife(),
+    shim,
+    bundle: cx.deps.bundles.path(cx.key),
+    init,
+    execs: new Map(),
+    doubtful: true,
+    gone: false,
+  };
 }

@@ -10,6 +10,8 @@ export type WaitReply = Reply<{ readonly exitStatus: number; readonly exitedAt: 
 
 /** Init (exec id "") or an exec. An exec whose start failed stays `created`, as clients must still delete it. */
 export interface TaskProcess {
+  /** Tells an exec from a later one with the same id. */
+  readonly birth: number;
   readonly execId: string;
   readonly stdio: Stdio;
   readonly pid: number;
@@ -29,6 +31,10 @@ export interface Task {
   readonly bundle: string;
   readonly init: TaskProcess;
   readonly execs: ReadonlyMap<string, TaskProcess>;
+  /** The answer to some call never came: the shim may know of an exec, or of a pause, that is not known here. */
+  readonly doubtful: boolean;
+  /** The shim has deleted it, though perhaps nobody here knows why. */
+  readonly gone: boolean;
 }
 
 /** Commands that came while another lifecycle command ran; taken up again, in order, when it has settled. */
@@ -46,6 +52,8 @@ export type ContainerState =
   | { readonly phase: "absent" }
   /** Asking the shim what is true, after a restart of this actor or of the daemon. */
   | { readonly phase: "recovering"; readonly deferred: Deferred; readonly early: EarlyEvents }
+  /** Between two tasks: the last events of one come before the next is made. */
+  | { readonly phase: "settling"; readonly deferred: Deferred }
   | {
       readonly phase: "creating";
       readonly request: CreateTask;
@@ -64,7 +72,10 @@ export type ContainerState =
 
 export type Present = Extract<ContainerState, { readonly task: Task }>;
 
+let births = 0;
+
 export const newProcess = (execId: string, stdio: Stdio, pid: number): TaskProcess => ({
+  birth: ++births,
   execId,
   stdio,
   pid,

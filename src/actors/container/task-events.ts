@@ -18,6 +18,7 @@ import {
   withProcess,
 } from "./state.js";
 
+const noStdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 /** Events that may come before a task is described; the shim has no more for one task by then. */
 const earlyLimit = 1024;
 /** Exits that may come before an exec's pid is known. */
@@ -47,7 +48,7 @@ export function applyTaskEvent(
 
 function withEvent(state: ContainerState, event: TaskEvent): ContainerState {
   if ("task" in state) return applyToTask(state, event);
-  if (state.phase === "absent") return state;
+  if (!("early" in state)) return state;
   return { ...state, early: [...state.early, event].slice(-earlyLimit) };
 }
 
@@ -57,6 +58,11 @@ export function applyToTask(state: Present, event: TaskEvent): Present {
   switch (event.topic) {
     case "/tasks/start":
       return init.pid === event.pid && init.life === "created" ? startedState(state) : state;
+    case "/tasks/exec-added": {
+      if (!state.task.doubtful || findProcess(state.task, event.execId) !== undefined) return state;
+      const process = { ...newProcess(event.execId, noStdio, 0), doubtful: true };
+      return { ...state, task: withProcess(state.task, process) };
+    }
     case "/tasks/exec-started": {
       const process = findProcess(state.task, event.execId);
       // Elsewhere the answer to the start says it; this may be of an earlier exec with the same id.
@@ -64,11 +70,24 @@ export function applyToTask(state: Present, event: TaskEvent): Present {
       const running = { ...process, life: "running", pid: event.pid } as const;
       return { ...state, task: withProcess(state.task, running) };
     }
+    case "/tasks/paused":
+    case "/tasks/resumed":
+      return changedState(state, event.topic === "/tasks/paused" ? "paused" : "running");
+    case "/tasks/delete":
+      return init.pid === event.exit.pid ? { ...state, task: { ...state.task, gone: true } } : state;
     case "/tasks/exit":
       return afterExit(state, event.processId === event.containerId ? "" : event.processId, event.exit);
     default:
       return state;
   }
+}
+
+/** Believed only where the answer to a pause or resume never came: elsewhere it may be of an earlier one. */
+function changedState(state: Present, phase: "paused" | "running"): Present {
+  if (!state.task.doubtful) return state;
+  if (state.phase === "paused" || state.phase === "running") return { phase, task: state.task };
+  const isLive = "from" in state && (state.from === "paused" || state.from === "running");
+  return isLive ? { ...state, from: phase } : state;
 }
 
 /** Init runs, whatever became of the answer to Start. */
@@ -121,13 +140,17 @@ const acknowledging = (reply: Reply<void>): Reply<bigint> => ({
 
 /** Runs the order timer while something is awaited; true then. It is not prolonged by what comes meanwhile. */
 export function watchOrder(state: ContainerState, cx: ContainerContext): boolean {
-  const unsettled = cx.order.unsettled("task" in state ? state.task.init.pid : undefined);
+  const pid = "task" in state ? state.task.init.pid : undefined;
+  const unsettled = cx.order.unsettled(pid);
   if (unsettled && !cx.orderTimer)
     cx.actor.startTimer("order", cx.deps.timeouts.eventOrderMs, { kind: "order-timeout" });
   else if (!unsettled && cx.orderTimer) cx.actor.cancelTimer("order");
   cx.orderTimer = unsettled;
+  if (!unsettled && isSettled(state)) cx.past.forgetAllBut(pid);
   return unsettled;
 }
+
+const isSettled = (state: ContainerState): boolean => state.phase === "absent" || !("deferred" in state);
 
 /** Whoever waits for an exec of a task that is gone learns so. */
 export function failExecWaiters(task: Task): void {
@@ -138,31 +161,67 @@ export function failExecWaiters(task: Task): void {
 
 const nobody: Reply<void> = { settled: true, resolve: () => undefined, reject: () => undefined };
 
-/** What a dead shim had still to say counts as if it had come. */
-export function takeLastWords(state: Present, cx: ContainerContext): Present {
-  let next = state;
-  for (const envelope of cx.deps.shims.undelivered(state.task.shim, cx.key)) {
+/** Publishes what a dead shim had still to say, and returns it. */
+function takeLastWords(shim: ShimConnection, cx: ContainerContext): TaskEvent[] {
+  return cx.deps.shims.undelivered(shim, cx.key).flatMap((envelope) => {
     const event = cx.deps.codec.decodeTask(envelope);
-    if (event === undefined) continue;
-    next = applyToTask(next, event);
+    if (event === undefined) return [];
     publishReady(cx.order.offer(event, { envelope, reply: nobody }), cx);
-  }
-  return next;
+    return [event];
+  });
 }
 
-/** The events of a task whose shim died: what was held back, then exit and delete unless they went out. */
-export function publishDeath(task: Task, exit: Exit, cx: ContainerContext): void {
-  const { pid } = task.init;
-  publishReady(cx.order.releaseHeld(), cx);
+/** The state after what its dead shim had still to say. */
+export const withLastWords = (state: Present, cx: ContainerContext): Present =>
+  takeLastWords(state.task.shim, cx).reduce(applyToTask, state);
+
+/**
+ * Tasks that are gone owe their last events, and those do not come when their shim has died. Whoever saw such a
+ * task begin is told of its end all the same. `pid`: of the present task, which is cared for elsewhere.
+ */
+export function closeLostTasks(pid: number | undefined, cx: ContainerContext): void {
+  for (const task of cx.past.all) {
+    if (cx.watched.has(task.shim) || (task.pid === pid && pid !== undefined)) continue;
+    takeLastWords(task.shim, cx);
+    cx.past.forget(task);
+    // A creation that failed has no pid here; its events may have told one that nobody else knows.
+    const present = cx.order.present;
+    const life = task.pid ?? (present !== undefined && !cx.past.knows(present) ? present : undefined);
+    if (life === undefined) continue;
+    const unknown: Exit = { pid: life, exitStatus: 255, exitedAt: instantFromMs(cx.actor.clock.now()) };
+    if (present === life) publishEnd(life, task.exit ?? unknown, cx);
+    publishReady(cx.order.closed(life), cx);
+  }
+}
+
+/** A life that nobody here knows, and that has been waited for, is nobody's: its events need not stay in order. */
+export function forgetStrangers(pid: number | undefined, cx: ContainerContext): void {
+  const { present } = cx.order;
+  if (present !== undefined && present !== pid && !cx.past.knows(present))
+    publishReady(cx.order.giveUp(present), cx);
+}
+
+/** The end of a life as far as it was not told: of its execs, of init, of the task. */
+function publishEnd(pid: number, exit: Exit, cx: ContainerContext): void {
   const at = instantFromMs(cx.actor.clock.now());
   const { namespace, id } = cx.key;
   const publish = (event: Parameters<typeof envelopeOf>[1]): void => {
     const envelope = envelopeOf(namespace, event, cx.deps.codec, at);
     publishReady([{ envelope, reply: nobody }], cx);
   };
+  for (const [processId, execPid] of cx.order.runningExecs(pid))
+    publish({ topic: "/tasks/exit", containerId: id, processId, exit: { ...exit, pid: execPid } });
   if (!cx.order.exited(pid)) publish({ topic: "/tasks/exit", containerId: id, processId: id, exit });
-  if (!cx.order.deleted(pid)) publish({ topic: "/tasks/delete", containerId: id, exit });
-  cx.order.over();
+  publish({ topic: "/tasks/delete", containerId: id, exit });
+}
+
+/** The events of a task whose shim died: what was held back, then exit and delete unless they went out. */
+export function publishDeath(task: Task, exit: Exit, cx: ContainerContext): void {
+  const { pid } = task.init;
+  if (pid === 0 && cx.past.isUnmade(task.shim)) return;
+  publishReady(cx.order.releaseHeld(), cx);
+  if (!cx.order.deleted(pid)) publishEnd(pid, exit, cx);
+  publishReady(cx.order.closed(pid), cx);
 }
 
 const restingPhases: Readonly<Record<HostedTask["processes"][number]["state"]["status"], RestingPhase>> = {
@@ -174,16 +233,19 @@ const restingPhases: Readonly<Record<HostedTask["processes"][number]["state"]["s
   unknown: "running",
 };
 
-/** The task as its shim describes it. Throws for one without init: no shim lists such. */
+/**
+ * The task as its shim describes it. `doubtful`: somebody may have asked for more, and it is not done yet.
+ * Throws for one without init: no shim lists such.
+ */
 export function taskOf(
   shim: ShimConnection,
   hosted: HostedTask,
   life: number,
+  doubtful: boolean,
 ): { readonly task: Task; readonly phase: RestingPhase; readonly joined: JoinedLife } {
   const processes = hosted.processes.map(({ execId, state }): TaskProcess => {
     const exit: Exit = { pid: state.pid, exitStatus: state.exitStatus, exitedAt: state.exitedAt };
-    // The incarnation before may have asked for its start.
-    const base = { ...newProcess(execId, state.stdio, state.pid), doubtful: true };
+    const base = { ...newProcess(execId, state.stdio, state.pid), doubtful };
     if (state.status === "stopped") return { ...base, life: "stopped", exit };
     return state.status === "created" ? base : { ...base, life: "running" };
   });
@@ -194,15 +256,13 @@ export function taskOf(
   const execs = new Map(
     processes.filter(({ execId }) => execId !== "").map((process) => [process.execId, process]),
   );
-  const runningExecs = [...execs.values()]
-    .filter((process) => process.life === "running")
-    .map(({ execId }) => execId);
+  const runningExecs = [...execs.values()].filter((process) => process.life === "running");
   const joined = {
     pid: init.pid,
     started: init.life !== "created",
     exited: init.life === "stopped",
     runningExecs,
   };
-  const task: Task = { life, shim, bundle: hosted.bundle, init, execs };
+  const task: Task = { life, shim, bundle: hosted.bundle, init, execs, doubtful, gone: false };
   return { task, phase: restingPhases[initState.status], joined };
 }

@@ -3,7 +3,7 @@
  * supervisor. Runs in the sender's turn, so an actor cannot end between being found and being sent to.
  */
 import type { Clock } from "../../core/clock.js";
-import { cancelled, deadlineExceeded } from "../../core/errors.js";
+import { cancelled, DaemonError, deadlineExceeded } from "../../core/errors.js";
 import { type Namespace, type TaskKey, taskKeyString } from "../../core/ids.js";
 import { type ContainerMessage, createContainerBehavior } from "../container/container-actor.js";
 import type { ContainerDependencies } from "../container/dependencies.js";
@@ -54,6 +54,8 @@ function acknowledged(
   });
 }
 
+/** Beyond it the actor crashes on everything, and its supervisor is about to give up too. */
+const waitAttempts = 5;
 /** Milliseconds a container actor has for its last message when the daemon stops; it owns nothing outside. */
 const shutdownMs = 1000;
 
@@ -101,9 +103,28 @@ export function createContainerDirectory(options: DirectoryOptions): RunningDire
     });
   }
 
+  /** Runs in the caller's turn, so a refusal to start an actor is a throw here and a rejection there. */
+  async function send<T>(key: TaskKey, request: object, askOptions: AskOptions): Promise<T> {
+    return liveOrStarted(key).ask<T>(
+      (reply) => ({ ...request, reply }) as unknown as ContainerMessage,
+      askOptions,
+    );
+  }
+
+  /** A wait outlives the crash of its actor: it is simply asked again, while there is an actor to ask. */
+  async function wait<T>(key: TaskKey, request: object, askOptions: AskOptions): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await send<T>(key, request, askOptions);
+      } catch (error) {
+        const crashed = error instanceof DaemonError && error.kind === "unavailable";
+        if (!crashed || attempt === waitAttempts) throw error;
+      }
+    }
+  }
+
   return {
-    ask: (key, request, askOptions) =>
-      liveOrStarted(key).ask((reply) => ({ ...request, reply }) as unknown as ContainerMessage, askOptions),
+    ask: (key, request, askOptions) => (request.kind === "wait" ? wait : send)(key, request, askOptions),
     shimEvent(key, event, askOptions) {
       // Not an ask of the actor: it may end, the task being gone, before the journal has the event.
       return acknowledged(options.clock, askOptions, (reply) => {

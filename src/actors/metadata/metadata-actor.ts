@@ -2,7 +2,7 @@
  * Owns the stored metadata: containers, namespaces, leases. A change is durable before its reply, and its event
  * is published between the two. Reads answer at once from the store's memory map.
  */
-import { notFound } from "../../core/errors.js";
+import { DaemonError, notFound } from "../../core/errors.js";
 import { instantFromMs } from "../../core/exit.js";
 import type { Outcome } from "../../core/outcome.js";
 import { type DomainEvent, type EventCodec, envelopeOf } from "../../ports/event-codec-port.js";
@@ -168,7 +168,13 @@ export function createMetadataBehavior(deps: MetadataDependencies): Behavior<Sta
         message.finish();
         return state;
       }
-      handle(message, ctx);
+      try {
+        handle(message, ctx);
+      } catch (error) {
+        // The store refuses by throwing: an impossible id, a record that does not decode. No reason to crash.
+        if (!(error instanceof DaemonError)) throw error;
+        message.reply.reject(error);
+      }
       return state;
     },
   };

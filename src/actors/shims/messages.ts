@@ -51,6 +51,8 @@ export type ShimMessage =
         readonly hosted: readonly HostedTask[];
       }>;
     }
+  /** The process lives but did not answer: once more. */
+  | { readonly kind: "reopen" }
   | { readonly kind: "closed" }
   | { readonly kind: "ping" }
   | { readonly kind: "pinged"; readonly outcome: Outcome<void> }

@@ -3,8 +3,8 @@
  * shims' own actors report to it.
  */
 import { randomBytes } from "node:crypto";
-import { toDaemonError, unknownError } from "../../core/errors.js";
-import { type Namespace, type ShimId, type TaskKey, taskKeyString } from "../../core/ids.js";
+import { toDaemonError, unavailable, unknownError } from "../../core/errors.js";
+import { type Namespace, parseTaskKey, type ShimId, type TaskKey, taskKeyString } from "../../core/ids.js";
 import type { ShimConnection, ShimLauncher, ShimRequest } from "../../ports/shim-launcher-port.js";
 import type { ActorContext, ActorRef, Behavior, Reply } from "../kernel/types.js";
 import type { PlacementMessage, ShimMessage, ShimSummary } from "./messages.js";
@@ -20,8 +20,8 @@ export interface PlacementOptions {
   readonly idleMs: number;
   /** Where others look up which shim has a task; written here alone. */
   readonly hosts: Map<string, ShimConnection>;
-  /** A task came with a shim of an earlier daemon. */
-  readonly onHosted: (key: TaskKey) => void;
+  /** A task came with a shim, or lost it: its actor has to see to it. */
+  readonly wake: (key: TaskKey) => void;
 }
 
 interface ShimEntry {
@@ -40,6 +40,8 @@ export interface PlacementState {
   readonly restoredKeys: TaskKey[];
   restoreWaiters: Reply<readonly TaskKey[]>[];
 }
+
+const isServing = ({ status }: ShimEntry): boolean => status === "ready" || status === "unresponsive";
 
 const sandboxAnnotation = "io.kubernetes.cri.sandbox-id";
 
@@ -86,6 +88,8 @@ export function createPlacementBehavior(
     let best: ShimEntry | undefined;
     for (const entry of state.shims.values()) {
       if (entry.status !== "ready" && entry.status !== "starting") continue;
+      // One of an earlier daemon has not been heard yet: it may hang, and nobody shall wait for that.
+      if (state.restoring.has(entry.request.shimId)) continue;
       if (entry.request.namespace !== namespace || entry.request.runtime !== runtime || entry.group !== group)
         continue;
       if (entry.tasks.size >= options.capacity) continue;
@@ -94,8 +98,20 @@ export function createPlacementBehavior(
     return best;
   }
 
-  function assign(connection: ShimConnection, key: TaskKey, reply: Reply<ShimConnection>): void {
-    hosts.set(taskKeyString(key), connection);
+  function assign(
+    entry: ShimEntry,
+    connection: ShimConnection,
+    key: TaskKey,
+    reply: Reply<ShimConnection>,
+  ): void {
+    const text = taskKeyString(key);
+    // Whoever asked has gone: nobody would give the place back.
+    if (reply.settled) {
+      entry.tasks.delete(text);
+      return;
+    }
+    entry.tasks.add(text);
+    hosts.set(text, connection);
     reply.resolve(connection);
   }
 
@@ -120,7 +136,7 @@ export function createPlacementBehavior(
     entry.tasks.add(taskKeyString(key));
     ctx.cancelTimer(`idle-${entry.request.shimId}`);
     if (entry.connection === undefined) entry.waiting.push({ key, reply });
-    else assign(entry.connection, key, reply);
+    else assign(entry, entry.connection, key, reply);
   }
 
   function startIdleTimer(entry: ShimEntry, ctx: ActorContext<PlacementMessage>): void {
@@ -147,6 +163,13 @@ export function createPlacementBehavior(
     // `hosts` keeps its entries: each task's actor releases its own once it has cleaned up.
     settleRestore(state, shimId);
     return entry;
+  }
+
+  function forget(shimId: ShimId, ctx: ActorContext<PlacementMessage>): void {
+    ctx.perform(
+      () => launcher.forget(shimId),
+      (outcome) => ({ kind: "forgotten", shimId, outcome }),
+    );
   }
 
   function settleRestore(state: PlacementState, shimId: ShimId): void {
@@ -184,39 +207,40 @@ export function createPlacementBehavior(
           if (entry === undefined) return state;
           entry.status = "ready";
           entry.connection = message.connection;
-          for (const { key, reply } of entry.waiting) assign(message.connection, key, reply);
+          // After a restart of this actor the table knows of tasks that the shim does not list yet.
+          for (const [text, connection] of hosts)
+            if (connection === message.connection) entry.tasks.add(text);
+          for (const { key, reply } of entry.waiting) assign(entry, message.connection, key, reply);
           entry.waiting = [];
           for (const { id } of message.hosted) {
             const key: TaskKey = { namespace: entry.request.namespace, id };
             const text = taskKeyString(key);
-            if (hosts.get(text) === message.connection) continue;
             entry.tasks.add(text);
+            if (hosts.get(text) === message.connection) continue;
             hosts.set(text, message.connection);
             state.restoredKeys.push(key);
-            options.onHosted(key);
+            options.wake(key);
           }
           startIdleTimer(entry, ctx);
           settleRestore(state, message.shimId);
           return state;
         }
         case "shim-failed": {
-          const entry = drop(state, message.shimId, ctx);
+          const { shimId } = message;
+          const entry = drop(state, shimId, ctx);
+          forget(shimId, ctx);
           const error = unknownError(`failed to start shim: ${message.error.message}`, {
             cause: message.error,
           });
-          for (const { key, reply } of entry?.waiting ?? []) {
-            hosts.delete(taskKeyString(key));
-            reply.reject(error);
-          }
+          for (const { reply } of entry?.waiting ?? []) reply.reject(error);
           return state;
         }
         case "shim-ended": {
           const { shimId } = message;
-          drop(state, shimId, ctx);
-          ctx.perform(
-            () => launcher.forget(shimId),
-            (outcome) => ({ kind: "forgotten", shimId, outcome }),
-          );
+          const entry = drop(state, shimId, ctx);
+          forget(shimId, ctx);
+          // Most have an actor that hears of it by itself.
+          for (const text of entry?.tasks ?? []) options.wake(parseTaskKey(text));
           return state;
         }
         case "forgotten":
@@ -228,11 +252,21 @@ export function createPlacementBehavior(
           if (entry?.status === "ready" || entry?.status === "unresponsive") {
             entry.status = message.responsive ? "ready" : "unresponsive";
           }
+          // One that hangs while it starts keeps nobody waiting: the next place is in another.
+          if (entry?.status === "starting" && !message.responsive) {
+            const error = unavailable(`shim ${message.shimId} does not answer`);
+            for (const { key, reply } of entry.waiting) {
+              entry.tasks.delete(taskKeyString(key));
+              reply.reject(error);
+            }
+            entry.waiting = [];
+            entry.status = "unresponsive";
+          }
           return state;
         }
         case "idle": {
           const entry = state.shims.get(message.shimId);
-          if (entry?.status === "ready" && entry.tasks.size === 0) {
+          if (entry !== undefined && isServing(entry) && entry.tasks.size === 0) {
             entry.status = "retiring";
             entry.actor.tell({ kind: "retire" }, ctx.path);
           }

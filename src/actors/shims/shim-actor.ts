@@ -38,19 +38,23 @@ export function createShimBehavior(
     return { phase: "gone" };
   }
 
+  function open(ctx: ActorContext<ShimMessage>): void {
+    ctx.perform(
+      async (signal) => {
+        const connection = await launcher.open(request, signal);
+        return { connection, hosted: await connection.tasks(signal) };
+      },
+      (outcome) => ({ kind: "opened", outcome }),
+      { deadlineMs: options.openTimeoutMs },
+    );
+  }
+
   return {
     kind: "shim",
     phaseOf: (state) => state.phase,
     lane: (message) => (message.kind === "closed" ? "priority" : "normal"),
     init(ctx) {
-      ctx.perform(
-        async (signal) => {
-          const connection = await launcher.open(request, signal);
-          return { connection, hosted: await connection.tasks(signal) };
-        },
-        (outcome) => ({ kind: "opened", outcome }),
-        { deadlineMs: options.openTimeoutMs },
-      );
+      open(ctx);
       return { phase: "opening" };
     },
     handle(state, message, ctx) {
@@ -58,6 +62,12 @@ export function createShimBehavior(
         case "opened": {
           if (!message.outcome.ok) {
             ctx.log.warn({ err: message.outcome.error, shim: shimId }, "shim did not open");
+            if (launcher.isAlive(shimId)) {
+              // One of an earlier daemon that hangs: it may have tasks, so it is not given up while it lives.
+              options.placement().tell({ kind: "shim-health", shimId, responsive: false }, ctx.path);
+              ctx.startTimer("reopen", options.pingIntervalMs, { kind: "reopen" });
+              return state;
+            }
             options.placement().tell({ kind: "shim-failed", shimId, error: message.outcome.error }, ctx.path);
             ctx.stop();
             return { phase: "gone" };
@@ -72,6 +82,9 @@ export function createShimBehavior(
           ctx.startTimer("ping", options.pingIntervalMs, { kind: "ping" });
           return { phase: "ready", connection, missedPings: 0 };
         }
+        case "reopen":
+          if (state.phase === "opening") open(ctx);
+          return state;
         case "closed":
           if (state.phase === "gone") return state;
           if (state.phase === "ready")

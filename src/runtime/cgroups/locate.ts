@@ -33,14 +33,29 @@ const realSources: CgroupSources = { procRoot: "/proc", pathPrefix: "" };
  */
 export function locateCgroups(pid: number, sources: CgroupSources = realSources): CgroupPaths | undefined {
   let memberships: string;
-  let mountinfo: string;
   try {
     memberships = readFileSync(join(sources.procRoot, String(pid), "cgroup"), "latin1");
-    mountinfo = readFileSync(join(sources.procRoot, "self", "mountinfo"), "utf8");
   } catch {
     return undefined;
   }
-  return resolveCgroups(parseMemberships(memberships), parseMountInfo(mountinfo), sources.pathPrefix);
+  const mounts = sources === realSources ? hierarchyMounts() : readHierarchyMounts(sources.procRoot);
+  return resolveCgroups(parseMemberships(memberships), mounts, sources.pathPrefix);
+}
+
+const readHierarchyMounts = (procRoot: string): MountPoint[] =>
+  parseMountInfo(readFileSync(join(procRoot, "self", "mountinfo"), "utf8")).filter(({ type }) =>
+    type.startsWith("cgroup"),
+  );
+
+/** Hierarchies are mounted when a machine boots, but a mount table with hundreds of containers is long to read. */
+const mountsTrustMs = 10_000;
+let known: { readonly mounts: MountPoint[]; readonly readAt: number } | undefined;
+
+function hierarchyMounts(): MountPoint[] {
+  if (known === undefined || performance.now() - known.readAt > mountsTrustMs) {
+    known = { mounts: readHierarchyMounts("/proc"), readAt: performance.now() };
+  }
+  return known.mounts;
 }
 
 export interface Membership {

@@ -3,11 +3,12 @@
  * would (start gate, kill(2), freezer, cgroup files); any other runtime is asked for everything, because its
  * container need not be made of processes of this kernel.
  */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DaemonError, notFound } from "../../core/errors.js";
 import type { ContainerId, ExecId } from "../../core/ids.js";
 import type { Logger } from "../../core/logger.js";
+import { closeFd, makeInputFile } from "../../native/fds.js";
 import { sendSignal } from "../../native/process.js";
 import type { OpaqueAny } from "../../ports/store-port.js";
 import { type CgroupPaths, locateCgroups, processDirectory } from "../../runtime/cgroups/locate.js";
@@ -38,6 +39,7 @@ export interface ContainerOptions {
   readonly criuWorkPath: string;
 }
 
+const ownPid = process.pid;
 const SIGKILL = 9;
 const freezeMs = 5000;
 const killAllMs = 5000;
@@ -96,19 +98,19 @@ export class OciContainer implements ContainerRuntime {
 
   async exec(execId: ExecId, process: Uint8Array, streams: ProcessStreams): Promise<number> {
     const { bundle, runtime } = this.#options;
-    const processFile = join(bundle, `exec-${execId}.process.json`);
+    // A file in memory that only this process has open: nothing to make on disk, nothing to clean up.
+    const processFd = makeInputFile("exec-process", process);
     try {
-      writeFileSync(processFile, process, { mode: 0o600 });
       const { pid } = await runtime.exec({
         ...this.#call,
-        processFile,
+        processFile: `/proc/${ownPid}/fd/${processFd}`,
         pidFile: execPidPath(bundle, execId),
         stdio: streams.childStdio,
         ...(streams.consoleSocketPath === undefined ? {} : { consoleSocket: streams.consoleSocketPath }),
       });
       return pid;
     } finally {
-      rmSync(processFile, { force: true });
+      closeFd(processFd);
     }
   }
 

@@ -2,16 +2,16 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { createTtrpcEventsService, eventKeyHeader } from "../../../src/api/ttrpc-events-service.js";
+import { createTtrpcEventsService } from "../../../src/api/ttrpc-events-service.js";
 import { createTtrpcApi, type TtrpcApi } from "../../../src/api/ttrpc-server.js";
 import { notFound, unavailable } from "../../../src/core/errors.js";
 import { silentLogger } from "../../../src/core/logger.js";
+import { eventKeyHeader } from "../../../src/wire/forward-method.js";
 import { TaskExit } from "../../../src/wire/gen/containerd/events/events.js";
 import { ForwardRequest } from "../../../src/wire/gen/containerd/services/events/ttrpc/v1/ttrpc.js";
 import { connectTtrpc, type TtrpcClient } from "../../../src/wire/ttrpc/client.js";
 import { fakeDirectory, fakeJournal } from "./fakes.js";
 
-const limits = { maxRecvBytes: 1, maxSendBytes: 1, subscriberQueue: 1, askTimeoutMs: 1_000 };
 const exit = TaskExit.encode(
   TaskExit.fromPartial({
     containerId: "c1",
@@ -44,7 +44,6 @@ describe("forwarding events over ttrpc", () => {
     const service = createTtrpcEventsService({
       containers: containers.directory,
       journal: journal.actor,
-      limits,
     });
     server = createTtrpcApi({ log: silentLogger, services: [service] });
     await server.listen({ path, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });

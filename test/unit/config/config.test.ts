@@ -40,7 +40,7 @@ describe("without a file", () => {
       maxRecvBytes: 16 << 20,
       metricsAddress: "",
       logLevel: "info",
-      shimCapacity: 64,
+      shimCapacity: 256,
       shimGrouping: "packed",
       runtimeConcurrency: availableParallelism() + 1,
     });

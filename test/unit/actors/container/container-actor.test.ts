@@ -43,9 +43,12 @@ describe("a container actor", () => {
 
   it("refuses a second create, also while the first is under way", async () => {
     const first = world.create("c");
-    const second = expect(world.run(world.create("c")));
+    const second = expect(world.run(world.create("c"))).rejects.toMatchObject({
+      kind: "already-exists",
+      message: "task c",
+    });
     await world.run(first);
-    await second.rejects.toMatchObject({ kind: "already-exists", message: "task c" });
+    await second;
   });
 
   it("leaves nothing of a create that failed, and the id is free at once", async () => {
@@ -210,9 +213,9 @@ describe("a container actor", () => {
     await world.run(world.create("c"));
     const held: Array<() => void> = [];
     const deliver = world.shims.deliver;
-    world.shims.deliver = (key, envelope) => {
-      if (envelope.topic === "/tasks/start") held.push(() => deliver(key, envelope));
-      else deliver(key, envelope);
+    world.shims.deliver = (key, envelope, shimId) => {
+      if (envelope.topic === "/tasks/start") held.push(() => deliver(key, envelope, shimId));
+      else deliver(key, envelope, shimId);
     };
     await world.run(world.start("c"));
     world.shimOf("c").exit("c", "", 1);
@@ -226,8 +229,8 @@ describe("a container actor", () => {
   it("lets a held event go when its forerunner does not come", async () => {
     await world.run(world.create("c"));
     const deliver = world.shims.deliver;
-    world.shims.deliver = (key, envelope) => {
-      if (envelope.topic !== "/tasks/start") deliver(key, envelope);
+    world.shims.deliver = (key, envelope, shimId) => {
+      if (envelope.topic !== "/tasks/start") deliver(key, envelope, shimId);
     };
     await world.run(world.start("c"));
     world.shimOf("c").exit("c", "", 1);
