@@ -1,6 +1,7 @@
 /** Puts berthd together: adapters, the tree, what an earlier daemon left, and last the sockets. */
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { createActorSystem } from "../actors/kernel/system.js";
 import type { ExitReason } from "../actors/kernel/types.js";
@@ -17,6 +18,7 @@ import type { Logger } from "../core/logger.js";
 import { revision, version } from "../core/version.js";
 import type { BundlePort } from "../ports/bundle-port.js";
 import type { ShimLauncher } from "../ports/shim-launcher-port.js";
+import type { StorePort } from "../ports/store-port.js";
 import { createBundleStore } from "../shim-link/bundle-store.js";
 import { createShimLauncher } from "../shim-link/shim-launcher.js";
 import { acquireInstanceLock } from "../store/instance-lock.js";
@@ -43,6 +45,11 @@ const metricsMaxAgeMs = 1000;
 /** Beyond the runtime's own deadline, so that its words reach the client. */
 const runtimeMarginMs = 15_000;
 const eventOrderMs = 2000;
+/**
+ * After a restart beside living shims: time for clients to subscribe again before the shims deliver what they
+ * have kept. Nobody keeps it for clients that come later.
+ */
+const resubscribeMs = 1000;
 
 /** dist/, whether this runs from the bundle or from sources in a test. */
 function distDirectory(): string {
@@ -58,7 +65,8 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
   ] as const) {
     mkdirSync(directory, { recursive: true, mode });
   }
-  const lock = acquireInstanceLock(config.state);
+  // Both: two daemons on one root would each believe the metadata theirs alone.
+  const locks = [config.state, config.root].map(acquireInstanceLock);
   const store = await openStore({ directory: config.root, log });
   const dist = distDirectory();
   const launcher = createShimLauncher({
@@ -107,15 +115,16 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
     version,
     revision,
     sampler,
-    tasks: () => sampledTasks(tree),
+    tasks: () => sampledTasks(tree, store),
     inspect: () => system.inspect(),
     deadLetters: () => system.deadLetters.count,
   });
 
   // Shims deliver what they have spooled as soon as they reach the ttrpc socket, so their tasks come first.
+  const eventsDelayMs = launcher.leftovers().length > 0 ? resubscribeMs : 0;
   await restore(tree, launcher, bundles, config, log);
 
-  let serving = 0;
+  const listening = new Set<string>();
   const deps: ApiDependencies = {
     containers: tree.directory,
     metadata: tree.metadata,
@@ -134,9 +143,10 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
     },
     observeCall: (report) => metrics.observeCall(report),
   };
-  const servers = daemonServers(config, deps, () => {
-    serving += 1;
-    if (serving === servers.length) log.info({ address: config.grpcAddress, version }, "serving");
+  const isReady = (): boolean => listening.size === servers.length;
+  const servers = daemonServers(config, { ...deps, ready: isReady, eventsDelayMs }, (name, listens) => {
+    if (!listens) listening.delete(name);
+    else if (listening.add(name) && isReady()) log.info({ address: config.grpcAddress, version }, "serving");
   });
   tree.startServers(servers);
 
@@ -145,7 +155,7 @@ export async function startDaemon(config: Config, log: Logger): Promise<Daemon> 
     await system.shutdown();
     await sampler.close();
     await store.close();
-    lock.release();
+    for (const lock of locks) lock.release();
   };
   return {
     ended: system.ended,
@@ -187,14 +197,17 @@ const shimLogLevel = (level: Config["logLevel"]): string =>
 
 function daemonServers(
   config: Config,
-  deps: ApiDependencies,
-  onListening: () => void,
+  deps: ApiDependencies & { readonly ready: () => boolean; readonly eventsDelayMs: number },
+  onChange: (name: string, listens: boolean) => void,
 ): readonly ServerActorOptions[] {
   const grpcOwner = { uid: config.grpcUid, gid: config.grpcGid };
-  const common = { onListening, listenTimeoutMs };
-  const http = (name: string, address: string): ServerActorOptions => ({
+  const common = (name: string) => ({
     name,
-    ...common,
+    listenTimeoutMs,
+    onChange: (listens: boolean) => onChange(name, listens),
+  });
+  const http = (name: string, address: string): ServerActorOptions => ({
+    ...common(name),
     create: () => {
       const server = createHttpServer(deps);
       return {
@@ -207,20 +220,20 @@ function daemonServers(
   });
   return [
     {
-      name: "ttrpc",
-      ...common,
+      ...common("ttrpc"),
       create: () => {
         const server = createTtrpcApi({ log: deps.log, services: [createTtrpcEventsService(deps)] });
         return {
-          listen: () =>
-            server.listen({ path: config.ttrpcAddress, uid: config.ttrpcUid, gid: config.ttrpcGid }),
+          listen: async (signal) => {
+            await delay(deps.eventsDelayMs, undefined, { signal });
+            await server.listen({ path: config.ttrpcAddress, uid: config.ttrpcUid, gid: config.ttrpcGid });
+          },
           close: () => server.shutdown({ graceMs: closeBudgetMs }),
         };
       },
     },
     {
-      name: "grpc",
-      ...common,
+      ...common("grpc"),
       create: () => {
         const server = createGrpcServer(deps);
         return {
@@ -235,12 +248,16 @@ function daemonServers(
 }
 
 /** Pids of all tasks, from the actors' memory; one that cannot answer is left out. */
-async function sampledTasks({ hosts, directory }: TreeAccess): Promise<readonly SampledTask[]> {
+async function sampledTasks(
+  { hosts, directory }: TreeAccess,
+  store: StorePort,
+): Promise<readonly SampledTask[]> {
   const asked = [...hosts.keys()].map(async (text): Promise<SampledTask[]> => {
     const key = parseTaskKey(text);
     try {
       const { pid } = await directory.ask(key, { kind: "get", execId: "" }, { timeoutMs: 1000 });
-      return [{ namespace: key.namespace, id: key.id, pid, runtime: "io.containerd.runc.v2" }];
+      const runtime = store.getContainer(key.namespace, key.id)?.runtime.name ?? "";
+      return [{ namespace: key.namespace, id: key.id, pid, runtime }];
     } catch {
       return [];
     }

@@ -19,7 +19,8 @@ export interface ServerActorOptions {
   readonly name: string;
   /** A new server for each incarnation. */
   readonly create: () => DaemonServer;
-  readonly onListening: () => void;
+  /** It listens, or does no more. */
+  readonly onChange: (listening: boolean) => void;
   readonly listenTimeoutMs: number;
 }
 
@@ -46,11 +47,14 @@ export function createServerBehavior(options: ServerActorOptions): Behavior<Serv
         ctx.stop();
         return state;
       }
+      // Asked to stop before it listened: that it does not is no fault then.
+      if (state.phase === "closing") return state;
       if (!message.outcome.ok) throw message.outcome.error;
-      options.onListening();
+      options.onChange(true);
       return { ...state, phase: "serving" };
     },
     stopping(state, ctx) {
+      options.onChange(false);
       ctx.perform(
         () => state.server.close(),
         (outcome) => ({ kind: "closed", outcome }),
@@ -58,6 +62,7 @@ export function createServerBehavior(options: ServerActorOptions): Behavior<Serv
       return { ...state, phase: "closing" };
     },
     terminated(state) {
+      options.onChange(false);
       // After a crash nobody else would close it; closing twice is harmless.
       void state.server.close().catch(() => undefined);
     },

@@ -3,7 +3,10 @@ import type { ContainerId, Namespace, ShimId, TaskKey } from "../core/ids.js";
 import type { Envelope } from "./event-sink.js";
 import type { ProcessState, ShimPort } from "./shim-port.js";
 
-/** A task as its shim reports it. `processes` begins with init (id "") and goes on with the execs. */
+/**
+ * A task as its shim reports it. `processes` begins with init (id "") and goes on with the execs; it is empty
+ * while the task is still being created.
+ */
 export interface HostedTask {
   readonly id: ContainerId;
   readonly bundle: string;

@@ -2,7 +2,7 @@
  * Starts berth-shim processes and finds those of an earlier daemon. A shim outlives the daemon: it runs in its
  * own session, with nothing of the daemon's but a log file.
  */
-import { createWriteStream, mkdirSync, openSync } from "node:fs";
+import { createWriteStream, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
@@ -41,12 +41,17 @@ export interface ShimLauncherOptions {
 }
 
 /** What is used of execa's subprocess. */
-interface ShimChild extends PromiseLike<{ readonly shortMessage?: string | undefined }> {
+interface ShimChild
+  extends PromiseLike<{
+    readonly exitCode?: number | undefined;
+    readonly signal?: string | undefined;
+  }> {
   kill(signal: "SIGKILL"): boolean;
   unref(): void;
 }
 
 const endPollMs = 20;
+const longestLogLine = 500;
 /** Dead shims whose last events are kept for their tasks' actors, which clean up within seconds. */
 const keptLastWords = 64;
 
@@ -192,7 +197,7 @@ export function createShimLauncher(options: ShimLauncherOptions): ShimLauncher &
 /** Waits for the first byte on the ready pipe; fails with the shim's own last words when it exits first. */
 async function heard(ready: Readable, child: ShimChild, signal: AbortSignal, logPath: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const onAbort = (): void => reject(deadlineExceeded(`shim was not ready in time, see ${logPath}`));
+    const onAbort = (): void => reject(deadlineExceeded(`shim was not ready in time${lastLine(logPath)}`));
     signal.addEventListener("abort", onAbort, { once: true });
     const done = (settle: () => void): void => {
       signal.removeEventListener("abort", onAbort);
@@ -200,16 +205,21 @@ async function heard(ready: Readable, child: ShimChild, signal: AbortSignal, log
     };
     ready.once("data", () => done(resolve));
     ready.once("error", () => done(() => reject(unavailable("the shim's ready pipe broke"))));
-    void child.then((result) =>
-      done(() =>
-        reject(
-          unknownError(
-            `shim exited before it was ready (${result.shortMessage ?? "no reason"}), see ${logPath}`,
-          ),
-        ),
-      ),
-    );
+    void child.then(({ exitCode, signal: killedBy }) => {
+      const how = exitCode === undefined ? (killedBy ?? "could not be started") : `exit status ${exitCode}`;
+      done(() => reject(unknownError(`shim exited before it was ready (${how})${lastLine(logPath)}`)));
+    });
   });
+}
+
+/** The last line that the shim wrote, for an error message: its directory goes, and the log with it. */
+function lastLine(logPath: string): string {
+  try {
+    const line = readFileSync(logPath, "utf8").trimEnd().split("\n").at(-1) ?? "";
+    return line === "" ? "" : `: ${line.slice(0, longestLogLine)}`;
+  } catch {
+    return "";
+  }
 }
 
 /** Waits until the process is gone; ends it when it has not gone by itself in time. */

@@ -3,7 +3,7 @@
  * dialled again for as long as the process lives; `closed` means that the process itself is gone.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { unavailable } from "../core/errors.js";
+import { toDaemonError, unavailable } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import { connectTtrpc, type TtrpcCallOptions, type TtrpcClient } from "../wire/ttrpc/client.js";
 import type { TtrpcMethod } from "../wire/ttrpc/method.js";
@@ -41,7 +41,7 @@ export class ShimLink {
 
   /** Dials; needed once before the first call. Rejects unavailable. */
   async connect(signal: AbortSignal): Promise<void> {
-    await this.#dial(signal);
+    await untilAborted(this.#dial(), signal);
   }
 
   async call<Request, Response>(
@@ -50,7 +50,7 @@ export class ShimLink {
     signal: AbortSignal,
   ): Promise<Response> {
     if (this.#ended) throw unavailable("ttrpc: closed");
-    const client = this.#client?.isClosed === false ? this.#client : await this.#dial(signal);
+    const client = this.#client?.isClosed === false ? this.#client : await untilAborted(this.#dial(), signal);
     const options: TtrpcCallOptions = { timeoutMs: this.#options.callTimeoutMs, signal };
     return method.call(client, request, options);
   }
@@ -63,8 +63,9 @@ export class ShimLink {
     this.#markClosed();
   }
 
-  #dial(signal: AbortSignal): Promise<TtrpcClient> {
-    this.#dialling ??= connectTtrpc(this.#options.address, { signal, connectTimeoutMs })
+  /** Shared by everybody who needs the connection, so no caller's signal ends it. */
+  #dial(): Promise<TtrpcClient> {
+    this.#dialling ??= connectTtrpc(this.#options.address, { connectTimeoutMs })
       .then((client) => {
         if (this.#ended) client.close();
         this.#client = client;
@@ -81,7 +82,7 @@ export class ShimLink {
     for (let waitMs = redialFirstMs; !this.#ended; waitMs = Math.min(waitMs * 2, redialLongestMs)) {
       if (!this.#options.isAlive()) return this.end();
       try {
-        await this.#dial(AbortSignal.timeout(connectTimeoutMs));
+        await this.#dial();
         this.#options.log.info({}, "shim connection restored");
         return;
       } catch (error) {
@@ -89,5 +90,20 @@ export class ShimLink {
       }
       await delay(waitMs, undefined, { ref: false });
     }
+  }
+}
+
+/** The promise's outcome, or the signal's reason when it aborts first. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) throw toDaemonError(signal.reason);
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(toDaemonError(signal.reason));
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
   }
 }

@@ -34,14 +34,18 @@ export function shimService(options: ShimServiceOptions): TtrpcRegistration[] {
   return [
     shimMethods.ping.handledBy(async () => ({ shimId, pid: process.pid, version, namespace })),
     shimMethods.list.handledBy(async () => ({
-      tasks: tasks.list().map((task) => ({
-        id: task.id,
-        bundle: task.bundle,
-        processes: ["", ...task.execs.map((exec) => exec.id)].map((execId) => ({
-          ...stateResponse(task.state(execId)),
-          execId,
+      tasks: [
+        ...tasks.list().map((task) => ({
+          id: task.id,
+          bundle: task.bundle,
+          processes: ["", ...task.execs.map((exec) => exec.id)].map((execId) => ({
+            ...stateResponse(task.state(execId)),
+            execId,
+          })),
         })),
-      })),
+        // Nothing can be said of these yet, but a new daemon must not take their bundles for leftovers.
+        ...tasks.creating().map((id) => ({ id, bundle: "", processes: [] })),
+      ],
     })),
     shimMethods.stats.handledBy(async () => ({
       tasks: tasks.size,

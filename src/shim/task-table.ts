@@ -22,6 +22,11 @@ export class TaskTable {
     return [...this.#tasks.values()].filter((task): task is Task => task !== "creating");
   }
 
+  /** Ids of tasks whose creation goes on. */
+  creating(): readonly string[] {
+    return [...this.#tasks].filter(([, task]) => task === "creating").map(([id]) => id);
+  }
+
   /** Rejects already-exists for an id that is taken; the id is free again when `make` fails. */
   async create(id: string, make: () => Promise<Task>): Promise<Task> {
     if (this.#tasks.has(id)) throw alreadyExists(`task ${id}`);

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { simulate } from "../support/container-simulation.js";
 
 const only = process.env.BERTH_SEED;
-const count = Number(process.env.BERTH_SEEDS ?? "200");
+const count = Number(process.env.BERTH_SEEDS ?? "400");
 const first = Number(process.env.BERTH_FIRST_SEED ?? "1");
 const seeds = only === undefined ? Array.from({ length: count }, (_, n) => first + n) : [Number(only)];
 

@@ -53,7 +53,8 @@ export interface Daemon {
 }
 
 const project = resolve(import.meta.dirname, "../..");
-export const berthdEntry = join(project, "dist/bin/berthd.js");
+/** `BERTH_DIST`: another build than the project's own. */
+export const berthdEntry = join(process.env.BERTH_DIST ?? join(project, "dist"), "bin/berthd.js");
 
 /** False until the project was built. */
 export const haveBerthd = (): boolean => existsSync(berthdEntry);

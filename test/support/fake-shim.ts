@@ -60,7 +60,8 @@ export class FakeShims {
       signal.throwIfAborted();
       const existing = this.running.get(request.shimId);
       if (existing !== undefined) return existing.connection;
-      const earlier = this.#directories.has(request.shimId) || this.left.includes(request);
+      const earlier =
+        this.#directories.has(request.shimId) || this.left.some(({ shimId }) => shimId === request.shimId);
       if (earlier) throw unavailable(`shim ${request.shimId} is dead`);
       this.#directories.add(request.shimId);
       const shim = new FakeShim(this, request);

@@ -2,7 +2,7 @@
  * The effects of a container actor that take more than one step. Each cleans up after itself: when it rejects,
  * what it made is gone. They run on to their end when their actor crashes; its next life waits for them.
  */
-import { DaemonError, toDaemonError } from "../../core/errors.js";
+import { DaemonError, toDaemonError, unavailable } from "../../core/errors.js";
 import type { Exit } from "../../core/exit.js";
 import type { TaskKey } from "../../core/ids.js";
 import type { Logger } from "../../core/logger.js";
@@ -195,6 +195,7 @@ export async function recoverTask(
   const shim = deps.shims.hosting(key);
   if (shim === undefined) return undefined;
   const hosted = await shim.task(key.id, signal);
+  if (hosted?.processes.length === 0) throw unavailable(`task ${key.id} is still being created`);
   if (hosted !== undefined) return { shim, hosted };
   try {
     await deps.bundles.remove(key);
