@@ -5,6 +5,7 @@ import type { Clock } from "../../core/clock.js";
 import { invalidArgument, unknownError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { TaskCreation } from "../../ports/shim-port.js";
+import { joinCgroup } from "../../runtime/cgroups/join.js";
 import type { OomMonitor } from "../../runtime/cgroups/oom.js";
 import { createOciRuntime, type OciRuntime } from "../../runtime/oci-runtime.js";
 import {
@@ -56,11 +57,24 @@ export function taskMaker(options: TaskMakerOptions): (creation: TaskCreation) =
     return made;
   };
 
+  let joined: string | undefined;
+  /** The shim is one process for many tasks: the first that names a cgroup for it decides. */
+  const joinOnce = (cgroup: string): void => {
+    if (cgroup === "" || cgroup === joined) return;
+    if (joined === undefined) {
+      joinCgroup(cgroup);
+      joined = cgroup;
+      return;
+    }
+    options.log.warn({ cgroup, joined }, "the shim is in another task's shim_cgroup already");
+  };
+
   return async ({ id, bundle, rootfs, stdio, checkpoint, options: wireOptions }) => {
     const decoded = decodeOptions(wireOptions);
     const driver = driverOptions(decoded, options.namespace, options.defaults);
     const { hooks, privatePidNamespace, annotations } = parseSpec(readConfig(bundle));
     const stdioMode = stdioModeOf(annotations);
+    joinOnce(driver.shimCgroup);
     // Before anything exists that a cleanup would have to find by them.
     writeOptions(bundle, decoded);
     const log = options.log.child({ containerId: id });
