@@ -79,7 +79,11 @@ export class Side {
     // ctr's switch to raw mode races with the first output: the outer terminal may add a second return.
     // Cursor movements of a shell's line editor depend on how fast it is typed to.
     const escapes = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*[A-Za-z]`, "g");
-    const stdout = result.stdout.replace(/\r+\n/g, "\n").replace(escapes, "");
+    // The first resize may come before or after the shell's first prompt; after it, the shell prints it again.
+    const stdout = result.stdout
+      .replace(/\r+\n/g, "\n")
+      .replace(escapes, "")
+      .replace(/(\/ # )+/g, "/ # ");
     this.#record(`ctr ${args.join(" ")} (terminal)`, { ...result, stdout }, options);
     return result;
   }
