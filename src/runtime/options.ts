@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { internal, invalidArgument } from "../core/errors.js";
 import { hasCode } from "../native/libc.js";
+import { isTypeUrl, typeUrls } from "../wire/any.js";
 import { CheckpointOptions, Options } from "../wire/gen/containerd/runc/v1/runc.js";
 
 /** A typed value as it comes over the wire. */
@@ -14,16 +15,10 @@ export interface TypedValue {
   readonly value: Uint8Array;
 }
 
-const optionsType = "containerd.runc.v1.Options";
-const checkpointOptionsType = "containerd.runc.v1.CheckpointOptions";
-
-/** The last part of a type URL, which is all that Go's typeurl compares. */
-const isType = (typeUrl: string, name: string): boolean => typeUrl === name || typeUrl.endsWith(`/${name}`);
-
 /** Options of a task; absent or empty ones are the defaults. Rejects another type as invalid-argument. */
 export function decodeOptions(any: TypedValue | undefined): Options {
   if (any === undefined || any.value.byteLength === 0) return Options.fromPartial({});
-  if (!isType(any.typeUrl, optionsType))
+  if (!isTypeUrl(any.typeUrl, typeUrls.runcOptions))
     throw invalidArgument(`runtime options of type ${JSON.stringify(any.typeUrl)} are not supported`);
   return decode(Options.decode, any);
 }
@@ -31,7 +26,7 @@ export function decodeOptions(any: TypedValue | undefined): Options {
 /** Options of a checkpoint; absent or empty ones are the defaults. Rejects another type as invalid-argument. */
 export function decodeCheckpointOptions(any: TypedValue | undefined): CheckpointOptions {
   if (any === undefined || any.value.byteLength === 0) return CheckpointOptions.fromPartial({});
-  if (!isType(any.typeUrl, checkpointOptionsType))
+  if (!isTypeUrl(any.typeUrl, typeUrls.checkpointOptions))
     throw invalidArgument(`checkpoint options of type ${JSON.stringify(any.typeUrl)} are not supported`);
   return decode(CheckpointOptions.decode, any);
 }

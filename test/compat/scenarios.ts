@@ -86,9 +86,7 @@ export function compareDaemons(suite: string, scenarios: readonly Scenario[]): v
     }, 60_000);
 
     for (const scenario of scenarios) {
-      // Both transcripts depend on timing here and there (when a client's terminal is resized, which of two calls is
-      // answered first), containerd's as well: a difference counts when it shows twice in a row.
-      it(scenario.title, { timeout: 120_000, retry: 1 }, async () => {
+      it(scenario.title, { timeout: 120_000 }, async () => {
         const first = await play(reference, streams[0], scenario);
         const expected = first.transcript;
         expect(JSON.stringify(expected), "what containerd showed").toMatch(scenario.proves);
