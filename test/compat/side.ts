@@ -83,7 +83,7 @@ export class Side {
     const stdout = result.stdout
       .replace(/\r+\n/g, "\n")
       .replace(escapes, "")
-      .replace(/(\/ # )+/g, "/ # ");
+      .replace(/(?:\/ # \r*)+(?=\/ # )/g, "");
     this.#record(`ctr ${args.join(" ")} (terminal)`, { ...result, stdout }, options);
     return result;
   }
